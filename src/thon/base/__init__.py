@@ -1,0 +1,1 @@
+"""Ground floor: the error tree, `Options` with units, and deferred imports."""
