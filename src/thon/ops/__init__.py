@@ -1,0 +1,1 @@
+"""Physics and mathematics on tensors: no files, no loops over a data set."""
