@@ -25,7 +25,7 @@ def test_shift_moves_a_blob_to_where_it_was_sent(shape: tuple[int, int]):
     ("old", "new"), [((96, 120), (48, 60)), ((96, 120), (47, 61)), ((95, 121), (60, 50)), ((40, 50), (81, 100))]
 )
 def test_crop_keeps_values_and_the_centre_pixel(old: tuple[int, int], new: tuple[int, int]):
-    offset, sigma = (5.0, -7.0), 6.0
+    offset, sigma = (5.0, -7.0), min(old) / 16
     image = blob(old, (old[0] // 2 + offset[0], old[1] // 2 + offset[1]), sigma)
     scale = [n / o for n, o in zip(new, old, strict=True)]
     y, x = torch.meshgrid(*(torch.arange(n, dtype=torch.float64) for n in new), indexing="ij")

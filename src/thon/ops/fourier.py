@@ -28,7 +28,7 @@ def radius_grid(
 def phase_ramp(
     shape: tuple[int, int], shift: Float[torch.Tensor, "*batch 2"]
 ) -> Complex[torch.Tensor, "*batch rows half"]:
-    """Factors that move an image by `shift` (y, x) pixels towards larger indices when its half spectrum is multiplied."""
+    """Factors on a half spectrum that move its image by `shift` (y, x) pixels towards larger indices."""
     rows, columns = frequency_grid(shape, shift.device, shift.dtype)
     phase = rows * shift[..., 0, None, None] + columns * shift[..., 1, None, None]
     return torch.polar(torch.ones_like(phase), -2 * math.pi * phase)
