@@ -13,13 +13,13 @@ from dataclasses import dataclass, replace
 from typing import Annotated
 
 import numpy as np
-from annotated_types import Ge
+from annotated_types import Ge, Gt, Le
 from jaxtyping import Float
 
 from thon.algorithms.patch_pairs import PairMeasurement, image_maps
 from thon.base.options import Options, Unit
 from thon.data.alignment import TiltSigma
-from thon.data.geometry import TiltGeometry
+from thon.data.geometry import LocalField, TiltGeometry, spline_basis
 
 PARAMETERS = ("shift_y", "shift_x", "rotation", "tilt", "magnification", "x_tilt")
 
@@ -27,10 +27,10 @@ PARAMETERS = ("shift_y", "shift_x", "rotation", "tilt", "magnification", "x_tilt
 class JointRefinementOptions(Options):
     """How far each tilt may depart from the series: standard deviations of Gaussian priors; 0 holds a value fixed."""
 
-    rotation_spread: Annotated[float, Unit("degrees"), Ge(0)] = 0.05
+    rotation_spread: Annotated[float, Unit("degrees"), Ge(0)] = 0.0
     """Spread of single tilts' axis angles about the common axis."""
 
-    tilt_spread: Annotated[float, Unit("degrees"), Ge(0)] = 0.1
+    tilt_spread: Annotated[float, Unit("degrees"), Ge(0)] = 0.0
     """Spread of single tilt angles about the stage's."""
 
     magnification_spread: Annotated[float, Unit("1"), Ge(0)] = 0.002
@@ -39,7 +39,16 @@ class JointRefinementOptions(Options):
     x_tilt_spread: Annotated[float, Unit("degrees"), Ge(0)] = 0.0
     """Spread of single tilts' x-tilts about the series'."""
 
-    noise_floor: Annotated[float, Unit("px"), Ge(0)] = 0.15
+    local_spread: Annotated[float, Unit("px"), Ge(0)] = 1.5
+    """Size of local motion expected within an image, in pixels of the alignment; 0 for none."""
+
+    local_nodes: Annotated[int, Unit("1"), Ge(4), Le(16)] = 6
+    """Spline nodes of the local field along each side of the image, two of them outside it."""
+
+    local_tilt_nodes: Annotated[int, Unit("1"), Ge(4), Le(40)] = 7
+    """Spline nodes of the local field along the tilt angle, two of them outside the range."""
+
+    noise_floor: Annotated[float, Unit("px"), Gt(0)] = 0.15
     """Smallest error that a pair measurement is believed to have."""
 
 
@@ -77,7 +86,8 @@ def refine_jointly(
     pixel_size: float,
     options: JointRefinementOptions,
     *,
-    rounds: int = 12,
+    extent: tuple[float, float] | None = None,
+    rounds: int = 8,
 ) -> JointSolution:
     """Solve for all tilts and patches at once.
 
@@ -88,8 +98,11 @@ def refine_jointly(
         nominal: Geometry to whose tilts, x-tilts and magnifications the priors refer.
         pixel_size: Of the measurement, Å.
         options: Priors.
+        extent: Height and width of the area in which a local field is fitted as well, Å; none if not given.
         rounds: Reweighting rounds.
     """
+    if extent is not None and options.local_spread > 0 and geometry.local is None:
+        geometry = replace(geometry, local=_still(len(geometry), extent, options.local_nodes))
     system = _System(pairs, geometry, points, nominal, pixel_size, options)
     weight = np.ones(pairs.information.shape[:2])
     scale, solution, inverse = 1.0, np.zeros(0), np.zeros((0, 0))
@@ -97,6 +110,12 @@ def refine_jointly(
         solution, inverse = system.solve(weight)
         weight, scale = system.reweight(solution)
     return system.unpack(solution, inverse, weight, scale)
+
+
+def _still(tilts: int, extent: tuple[float, float], nodes: int) -> LocalField:
+    """A field of no motion whose inner nodes span `extent`."""
+    spacing = (extent[0] / (nodes - 3), extent[1] / (nodes - 3))
+    return LocalField(np.zeros((tilts, nodes, nodes, 2)), spacing)
 
 
 class _System:
@@ -112,24 +131,22 @@ class _System:
         options: JointRefinementOptions,
     ):
         self.pairs, self.geometry, self.points, self.nominal, self.options = pairs, geometry, points, nominal, options
+        self.tilts, self.patches, self.pixel_size = len(geometry), len(points), pixel_size
         known = pairs.information
         floor = (options.noise_floor * pixel_size) ** 2
         self.information = np.where(known > 0, 1 / (1 / np.where(known > 0, known, 1) + floor), 0)
-        to_plane = np.linalg.inv(image_maps(geometry))
-        self.by_tilt = np.einsum("kij,apkj->apki", to_plane, _derivatives(geometry, points))
-        unit = np.eye(3)
-        origin = geometry.plane(np.zeros((1, 3)))
-        planes = np.swapaxes(geometry.plane(unit) - origin, 1, 2)
-        turned = _turn(geometry) @ planes * geometry.magnification[:, None, None]
-        self.by_point = to_plane @ turned  # (tilts, 2, 3)
-        self.tilts, self.patches = len(geometry), len(points)
-        self.basis, self.prior_precision, self.prior_target = self._priors()
+        self.to_plane = np.linalg.inv(image_maps(geometry))
+        # (tilts, 2, 3): movement in the plane by a movement of the point
+        self.by_point = self.to_plane @ _turn(geometry) @ _point_maps(geometry) * geometry.magnification[:, None, None]
+        self.tilt_basis, self.precision, self.pull = self._tilt_freedom()
+        self.design = np.einsum("kij,apkj,aku->pkiu", self.to_plane, _derivatives(geometry, points), self.tilt_basis)
+        if geometry.local is not None:
+            self._add_local(geometry.local)
 
-    def _priors(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Free combinations of the tilts' parameters (6 tilts, unknowns), their precision and their pull."""
+    def _tilt_freedom(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Free combinations of the tilts' parameters (6, tilts, unknowns), their precision and their pull."""
         n, o, now, then = self.tilts, self.options, self.geometry, self.nominal
-        each = np.eye(n)
-        one = np.ones((n, 1))
+        each, one = np.eye(n), np.ones((n, 1))
         spread = {2: o.rotation_spread, 3: o.tilt_spread, 4: o.magnification_spread, 5: o.x_tilt_spread}
         departure = {
             2: now.rotation - now.rotation.mean(),
@@ -146,14 +163,32 @@ class _System:
             here = slice(at, at + block.shape[1])
             basis[a, :, here], precision[here], pull[here] = block, sharp, toward
             at = here.stop
-        basis = basis.reshape(6 * n, width)
         # Moving the whole specimen changes nothing: the shifts that do so are held, which biases nothing.
         whole = np.zeros((6, n, 3))
-        planes = _turn(now) @ np.swapaxes(now.plane(np.eye(3)) - now.plane(np.zeros((1, 3))), 1, 2)
-        whole[:2] = np.swapaxes(planes * now.magnification[:, None, None], 0, 1)
-        whole, _ = np.linalg.qr(basis.T @ whole.reshape(6 * n, 3))
+        planes = _turn(now) @ _point_maps(now) * now.magnification[:, None, None]
+        whole[:2] = np.swapaxes(planes, 0, 1)
+        whole, _ = np.linalg.qr(np.einsum("aku,akx->ux", basis, whole))
         strength = float(np.median(self.information[self.information > 0])) if (self.information > 0).any() else 1.0
         return basis, np.diag(precision) + strength * self.patches * whole @ whole.T, pull
+
+    def _add_local(self, local: LocalField) -> None:
+        """Append the coefficients of the local field (tilt node, row, column, axis) to the unknowns."""
+        plane = self.geometry.plane(self.points)
+        order = np.argsort(np.argsort(self.geometry.tilt))
+        nodes = min(self.options.local_tilt_nodes, self.tilts)
+        along = spline_basis(1 + order * (nodes - 3) / max(self.tilts - 1, 1), nodes)
+        self.local_basis = along
+        rows = np.stack([local.basis(p[:, 0], 0) for p in plane], 1)  # (patches, tilts, rows)
+        columns = np.stack([local.basis(p[:, 1], 1) for p in plane], 1)
+        shape = (self.patches, self.tilts, 2, -1)
+        block = np.einsum("kij,kt,pkr,pkc->pkitrcj", self.to_plane, along, rows, columns, optimize=True).reshape(shape)
+        now = np.linalg.lstsq(along, local.coefficients.reshape(self.tilts, -1), rcond=None)[0].reshape(-1)
+        sharp = (self.options.local_spread * self.pixel_size) ** -2
+        size = len(self.precision)
+        precision = np.eye(size + len(now)) * sharp
+        precision[:size, :size] = self.precision
+        self.precision, self.pull = precision, np.concatenate([self.pull, -sharp * now])
+        self.design = np.concatenate([self.design, block], -1)
 
     def _laplacians(self, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Each patch's information (patches, 2, tilts, tilts) and its product with the measured movement."""
@@ -171,32 +206,33 @@ class _System:
         return graph, rhs
 
     def solve(self, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Corrections of the tilts' parameters and, after them, of the points; inverse of the reduced normal matrix."""
-        n = self.tilts
+        """Corrections of the unknowns and, after them, of the points; inverse of the reduced normal matrix."""
         graph, rhs = self._laplacians(weight)
-        jt, jp = self.by_tilt, self.by_point
-        theta = np.einsum("apkc,pckj,bpjc->akbj", jt, graph, jt, optimize=True).reshape(6 * n, 6 * n)
-        right = np.einsum("apkc,pck->ak", jt, rhs).reshape(-1)
-        cross = np.einsum("apkc,pckj,jcx->pakx", jt, graph, jp, optimize=True).reshape(self.patches, 6 * n, 3)
-        own = np.einsum("kcx,pckj,jcy->pxy", jp, graph, jp, optimize=True)
-        right_own = np.einsum("kcx,pck->px", jp, rhs)
-        # A weak tie to where a patch is now leaves unseen patches alone and fixes the specimen as a whole.
-        own += np.eye(3) * 1e-6 * max(float(np.trace(own.sum(0))) / max(self.patches, 1), 1e-6)
-        inverse_own = np.linalg.inv(own)
-        reduced = theta - np.einsum("pux,pxy,pvy->uv", cross, inverse_own, cross, optimize=True)
-        reduced_right = right - np.einsum("pux,pxy,py->u", cross, inverse_own, right_own)
-        normal = self.basis.T @ reduced @ self.basis + self.prior_precision
-        inverse = self.basis @ np.linalg.inv(normal)
-        step = inverse @ (self.basis.T @ reduced_right + self.prior_target)
-        inverse = inverse @ self.basis.T
-        point_step = np.einsum("pxy,py->px", inverse_own, right_own - np.einsum("pux,u->px", cross, step))
-        return np.concatenate([step, point_step.reshape(-1)]), inverse
+        size = self.design.shape[-1]
+        normal, right = self.precision.copy(), self.pull.copy()
+        cross, own, right_own = np.zeros((self.patches, size, 3)), np.zeros((self.patches, 3, 3)), 0.0
+        for c in range(2):
+            design, point = self.design[:, :, c], self.by_point[:, c]
+            informed = graph[:, c] @ design
+            normal += design.reshape(-1, size).T @ informed.reshape(-1, size)
+            right += design.reshape(-1, size).T @ rhs[:, c].reshape(-1)
+            cross += np.swapaxes(informed, 1, 2) @ point
+            own += point.T @ graph[:, c] @ point
+            right_own = right_own + rhs[:, c] @ point
+        # A weak tie to where a patch is now leaves unseen patches alone.
+        own += np.eye(3) * 1e-6 * max(float(np.trace(own.mean(0))), 1e-9)
+        solved = np.linalg.solve(own, np.concatenate([np.swapaxes(cross, 1, 2), np.reshape(right_own, (-1, 3, 1))], -1))
+        normal -= np.einsum("pux,pxv->uv", cross, solved[..., :-1], optimize=True)
+        right -= np.einsum("pux,px->u", cross, solved[..., -1])
+        inverse = np.linalg.inv((normal + normal.T) / 2)
+        step = inverse @ right
+        return np.concatenate([step, (solved[..., -1] - solved[..., :-1] @ step).reshape(-1)]), inverse
 
     def movement(self, solution: np.ndarray) -> Float[np.ndarray, "patches tilts 2"]:
         """Movement in mid-plane coordinates that a solution gives each patch in each tilt."""
-        n = self.tilts
-        tilt, point = solution[: 6 * n].reshape(6, n), solution[6 * n :].reshape(self.patches, 3)
-        return np.einsum("apkc,ak->pkc", self.by_tilt, tilt) + np.einsum("kcx,px->pkc", self.by_point, point)
+        size = self.design.shape[-1]
+        point = solution[size:].reshape(self.patches, 3)
+        return self.design @ solution[:size] + np.einsum("kcx,px->pkc", self.by_point, point)
 
     def reweight(self, solution: np.ndarray) -> tuple[np.ndarray, float]:
         """Student-t weights (4 degrees of freedom) from the pair residuals, and their robust scale."""
@@ -209,30 +245,36 @@ class _System:
 
     def unpack(self, solution: np.ndarray, inverse: np.ndarray, weight: np.ndarray, scale: float) -> JointSolution:
         """The solution as a geometry, with tracks and standard deviations."""
-        n, g = self.tilts, self.geometry
-        step = solution[: 6 * n].reshape(6, n)
-        sigma = np.sqrt(np.clip(np.diag(inverse), 0, None)).reshape(6, n) * max(scale, 1.0)
-        geometry = replace(
-            g,
+        g, unknowns = self.geometry, self.tilt_basis.shape[-1]
+        step = self.tilt_basis @ solution[:unknowns]
+        covariance = inverse[:unknowns, :unknowns]
+        variance = np.einsum("aku,uv,akv->ak", self.tilt_basis, covariance, self.tilt_basis, optimize=True)
+        sigma = np.sqrt(np.clip(variance, 0, None)) * max(scale, 1.0)
+        local = g.local
+        if local is not None:
+            change = solution[unknowns : self.design.shape[-1]].reshape(-1, *local.coefficients.shape[1:])
+            moved_nodes = np.einsum("kt,trcj->krcj", self.local_basis, change)
+            local = replace(local, coefficients=local.coefficients + moved_nodes)
+        geometry = TiltGeometry(
             shift=g.shift + step[:2].T,
             rotation=g.rotation + step[2],
             tilt=g.tilt + step[3],
             magnification=g.magnification + step[4],
             x_tilt=g.x_tilt + step[5],
+            local=local,
         )
-        points = self.points + solution[6 * n :].reshape(self.patches, 3)
         moved = self.movement(solution)
         track, track_sigma = self._tracks(weight, moved)
-        change = np.einsum("kij,pkj->pki", image_maps(g), moved)
+        known = self.information.min(-1) > 0
         return JointSolution(
             geometry=geometry,
-            points=points,
+            points=self.points + solution[self.design.shape[-1] :].reshape(self.patches, 3),
             track=np.einsum("kij,pkj->pki", image_maps(g), track),
             track_sigma=track_sigma * max(scale, 1.0),
             sigma=TiltSigma(sigma[:2].T, sigma[2], sigma[3], sigma[5], sigma[4]),
             scale=scale,
-            step=float(np.sqrt(np.nanmean(change**2))),
-            used=float((weight[self.information.min(-1) > 0] > 0.5).mean()) if (self.information > 0).any() else 0.0,
+            step=float(np.sqrt(np.nanmean(np.einsum("kij,pkj->pki", image_maps(g), moved) ** 2))),
+            used=float((weight[known] > 0.5).mean()) if known.any() else 0.0,
         )
 
     def _tracks(self, weight: np.ndarray, moved: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -261,6 +303,11 @@ def _turn(geometry: TiltGeometry) -> Float[np.ndarray, "tilts 2 2"]:
     """Matrices from (v, u) to the raw image's (y, x), without magnification."""
     phi = np.deg2rad(geometry.rotation)
     return np.stack([np.stack([np.cos(phi), np.sin(phi)], -1), np.stack([-np.sin(phi), np.cos(phi)], -1)], 1)
+
+
+def _point_maps(geometry: TiltGeometry) -> Float[np.ndarray, "tilts 2 3"]:
+    """Matrices from a specimen point (z, y, x) to (v, u)."""
+    return np.swapaxes(geometry.plane(np.eye(3)), 1, 2)
 
 
 def _derivatives(

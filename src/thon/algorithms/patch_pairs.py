@@ -58,14 +58,32 @@ def unroll(
     """Show each image as the specimen's plane z = 0 would be seen from above, on one common grid.
 
     Returns:
-        The unrolled images, zero outside, and the share of each pixel that lies inside the image.
+        The unrolled images less their mean, zero outside, and 1 where they were imaged.
     """
-    matrices = image_maps(geometry)
-    old_centre = np.array([images.shape[-2] // 2, images.shape[-1] // 2])
     new_centre = np.array([shape[0] // 2, shape[1] // 2])
-    offset = geometry.shift / pixel_size + old_centre - np.einsum("kij,j->ki", matrices, new_centre)
-    affine = torch.tensor(np.concatenate([matrices, offset[:, :, None]], -1), dtype=images.dtype, device=images.device)
-    return kernels.sample_plane(images, affine, shape)
+    matrices = image_maps(geometry)
+    offset = geometry.shift / pixel_size + [n // 2 for n in images.shape[1:]] - matrices @ new_centre
+    maps = torch.from_numpy(np.concatenate([matrices, offset[:, :, None]], -1)).to(images.device)
+    field = _field_maps(geometry, pixel_size, new_centre, images.device)
+    sampled = kernels.sample_images(images, maps, (shape[1], shape[0]), **field)
+    covered = kernels.sample_coverage(maps, images.shape[1:], (shape[1], shape[0]), **field)
+    frames = (sampled - images.mean((-2, -1))[:, None, None]) * covered
+    return frames.transpose(1, 2).contiguous(), covered.transpose(1, 2).to(images.dtype)
+
+
+def _field_maps(
+    geometry: TiltGeometry, pixel_size: float, centre: Float[np.ndarray, "2"], device: torch.device
+) -> dict[str, torch.Tensor]:
+    """The local field as the sampling kernel takes it: displacement in px, and knots by unrolled (row, column, 1)."""
+    field = geometry.local
+    if field is None:
+        return {}
+    knots = plane_maps(geometry) * pixel_size / np.array(field.spacing)[:, None]
+    start = (np.array(field.coefficients.shape[1:3]) - 1) / 2 - knots @ centre
+    return {
+        "displacement": torch.from_numpy(field.coefficients / pixel_size).to(device),
+        "knots": torch.from_numpy(np.concatenate([knots, start[:, :, None]], -1)).to(device),
+    }
 
 
 @dataclass(frozen=True)
@@ -107,16 +125,14 @@ def patch_spectra(
     limit = np.array([frames.shape[1] - size, frames.shape[2] - size])
     inside = ((corner >= 0) & (corner <= limit)).all(-1)
     corner = np.clip(corner, 0, limit)
-    window = (torch.hann_window(size + 2, periodic=False, dtype=frames.dtype, device=frames.device)[1:-1] ** 0.5)
+    window = torch.hann_window(size + 2, periodic=False, dtype=frames.dtype, device=frames.device)[1:-1] ** 0.5
     window = window[:, None] * window[None]
     keep = math.ceil(max_frequency * size)
     rows, columns = frequency_grid((size, size), frames.device, frames.dtype)
     pick = torch.cat([torch.arange(keep + 1), torch.arange(size - keep, size)]).to(frames.device)
     values, seen = [], []
     for k in range(len(frames)):
-        cut = [
-            (frames[k, y : y + size, x : x + size], coverage[k, y : y + size, x : x + size]) for y, x in corner[k]
-        ]
+        cut = [(frames[k, y : y + size, x : x + size], coverage[k, y : y + size, x : x + size]) for y, x in corner[k]]
         pixels, weight = torch.stack([c[0] for c in cut]), torch.stack([c[1] for c in cut]) * window
         total = weight.sum((-2, -1), keepdim=True)
         mean = (pixels * weight).sum((-2, -1), keepdim=True) / total.clamp(min=1e-6)
