@@ -87,7 +87,7 @@ def refine_jointly(
     options: JointRefinementOptions,
     *,
     extent: tuple[float, float] | None = None,
-    rounds: int = 8,
+    rounds: int = 6,
 ) -> JointSolution:
     """Solve for all tilts and patches at once.
 
@@ -140,7 +140,8 @@ class _System:
         self.by_point = self.to_plane @ _turn(geometry) @ _point_maps(geometry) * geometry.magnification[:, None, None]
         self.tilt_basis, self.precision, self.pull = self._tilt_freedom()
         self.design = np.einsum("kij,apkj,aku->pkiu", self.to_plane, _derivatives(geometry, points), self.tilt_basis)
-        if geometry.local is not None:
+        self.fits_local = geometry.local is not None and options.local_spread > 0
+        if self.fits_local:
             self._add_local(geometry.local)
 
     def _tilt_freedom(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -251,7 +252,7 @@ class _System:
         variance = np.einsum("aku,uv,akv->ak", self.tilt_basis, covariance, self.tilt_basis, optimize=True)
         sigma = np.sqrt(np.clip(variance, 0, None)) * max(scale, 1.0)
         local = g.local
-        if local is not None:
+        if self.fits_local:
             change = solution[unknowns : self.design.shape[-1]].reshape(-1, *local.coefficients.shape[1:])
             moved_nodes = np.einsum("kt,trcj->krcj", self.local_basis, change)
             local = replace(local, coefficients=local.coefficients + moved_nodes)

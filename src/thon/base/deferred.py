@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from types import ModuleType
 
 
 def defer(name: str) -> None:
@@ -20,3 +21,14 @@ def defer(name: str) -> None:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     spec.loader.exec_module(module)
+    waiting = type(module)
+
+    class Deferred(waiting):  # pyright: ignore[reportGeneralTypeIssues, reportUntypedBaseClass]
+        """Tells its name and file to those who list all modules, as `inspect` does, without being loaded by it."""
+
+        def __getattribute__(self, attribute: str) -> object:
+            if attribute in ("__name__", "__file__"):
+                return ModuleType.__getattribute__(self, attribute)
+            return super().__getattribute__(attribute)
+
+    object.__setattr__(module, "__class__", Deferred)

@@ -75,12 +75,12 @@ class TiltGeometry:
         magnification: Relative scale of the image, 1.
         local: Smooth local displacement, if any.
 
-    Scalars given for `rotation`, `x_tilt` and `magnification` hold for every tilt.
+    Without a value, `rotation`, `x_tilt` and `magnification` are 0, 0 and 1 for every tilt.
     """
 
     tilt: Float[np.ndarray, "tilts"]
     shift: Float[np.ndarray, "tilts 2"]
-    rotation: Float[np.ndarray, "tilts"]
+    rotation: Float[np.ndarray, "tilts"] = field(default=0.0)  # pyright: ignore[reportAssignmentType]
     x_tilt: Float[np.ndarray, "tilts"] = field(default=0.0)  # pyright: ignore[reportAssignmentType]
     magnification: Float[np.ndarray, "tilts"] = field(default=1.0)  # pyright: ignore[reportAssignmentType]
     local: LocalField | None = None
