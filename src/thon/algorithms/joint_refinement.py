@@ -39,8 +39,8 @@ class JointRefinementOptions(Options):
     x_tilt_spread: Annotated[float, Unit("degrees"), Ge(0)] = 0.0
     """Spread of single tilts' x-tilts about the series'."""
 
-    local_spread: Annotated[float, Unit("px"), Ge(0)] = 1.5
-    """Size of local motion expected within an image, in pixels of the alignment; 0 for none."""
+    local_spread: Annotated[float, Unit("px"), Ge(0)] = 0.5
+    """Size of local motion expected within an image (standard deviation), in pixels of the alignment; 0 for none."""
 
     local_nodes: Annotated[int, Unit("1"), Ge(4), Le(16)] = 6
     """Spline nodes of the local field along each side of the image, two of them outside it."""
