@@ -9,31 +9,49 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Annotated, Any
+from dataclasses import replace
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 from annotated_types import Ge, Gt, Le, Lt
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
+from thon.algorithms.alignment_images import AlignmentImages
+from thon.algorithms.alignment_outcome import (
+    TiltAlignment,
+    for_all_tilts,
+    place_sample,
+    rigid_difference,
+    spread,
+    spread_sigma,
+    tilt_correlation,
+    warnings_for,
+)
+from thon.algorithms.bead_tracking import BeadTrackingOptions, align_beads
+from thon.algorithms.bundle import BundleOptions, adjust_bundle
+from thon.algorithms.bundle_local import LocalFieldOptions
 from thon.algorithms.coarse_alignment import coarse_alignment
-from thon.algorithms.dark_tilts import DarkTiltOptions, find_dark_tilts
+from thon.algorithms.dark_tilts import DarkTiltOptions
 from thon.algorithms.joint_refinement import JointRefinementOptions, JointSolution, refine_jointly
 from thon.algorithms.patch_pairs import PairMeasurement, choose_pairs, measure_pairs, patch_spectra, plane_maps, unroll
 from thon.algorithms.sample_thickness import ThicknessOptions, measure_thickness
 from thon.algorithms.tilt_axis import AxisSearch, find_tilt_axis
-from thon.base.errors import InputError
 from thon.base.options import Advanced, Options, Unit
-from thon.data.alignment import AlignmentDiagnostics, ThicknessProfile, TiltSigma, Tracks
+from thon.data.alignment import AlignmentDiagnostics, ThicknessProfile, Tracks
 from thon.data.geometry import TiltGeometry
-from thon.ops.fourier import band_pass, fourier_crop, radius_grid
+from thon.ops.fourier import band_pass, radius_grid
+
+__all__ = ["AlignTiltsOptions", "TiltAlignment", "align_tilt_series", "alignment_memory"]
 
 Progress = Callable[[float, str], None]
 
 
 class AlignTiltsOptions(Options):
     """How a tilt series is aligned."""
+
+    method: Literal["patches", "beads"] = "patches"
+    """patches: without markers. beads: on gold beads that are found and tracked."""
 
     tilt_axis: Annotated[float | None, Unit("degrees"), Ge(-360), Le(360)] = None
     """Tilt axis, anticlockwise from the image's y axis; taken from the input, or searched, if not given."""
@@ -80,26 +98,17 @@ class AlignTiltsOptions(Options):
     dark: DarkTiltOptions = DarkTiltOptions()
     """Which images are left out as dark, blocked or empty."""
 
+    beads: BeadTrackingOptions = BeadTrackingOptions()
+    """How beads are found and followed."""
+
+    bundle: Annotated[BundleOptions, Advanced()] = BundleOptions()
+    """Freedom of the bundle adjustment on beads."""
+
     joint: Annotated[JointRefinementOptions, Advanced()] = JointRefinementOptions()
     """Freedom of the joint refinement."""
 
     thickness: Annotated[ThicknessOptions, Advanced()] = ThicknessOptions()
     """How the sample's thickness is measured."""
-
-
-@dataclass(frozen=True)
-class TiltAlignment:
-    """What `align_tilt_series` found.
-
-    Args:
-        geometry: One entry per image given, also for those left out (interpolated from their neighbours).
-        excluded: Reason by image index.
-        diagnostics: Uncertainty, tracks and all that a report draws; in the order of the images.
-    """
-
-    geometry: TiltGeometry
-    excluded: dict[int, str]
-    diagnostics: AlignmentDiagnostics
 
 
 def align_tilt_series(
@@ -129,64 +138,66 @@ def align_tilt_series(
         InputError: Fewer than three usable images, or numbers that do not match.
     """
     options = options or AlignTiltsOptions()
-    return _Alignment(images, np.asarray(tilt, np.float64), pixel_size, options, excluded or {}, mask, progress).run()
+    tell = progress or _silent
+    tell(0.0, "reading images")
+    clock = time.perf_counter()
+    prepared = AlignmentImages(images, np.asarray(tilt, np.float64), pixel_size, options.max_size, mask)
+    prepared.exclude(excluded or {}, options.exclude, options.keep, options.dark)
+    return _Alignment(prepared, options, tell, clock).run()
+
+
+def alignment_memory(tilts: int, image_shape: tuple[int, int], options: AlignTiltsOptions) -> tuple[int, float]:
+    """Peak memory in bytes, and CPU seconds on one core, that an alignment will take."""
+    factor = max(1, -(-max(image_shape) // options.max_size))
+    pixels = tilts * (image_shape[0] // factor) * (image_shape[1] // factor)
+    patches = options.patches or patches_per_side(max(image_shape) // factor, options.patch_size)
+    size = options.patch_size
+    spectra = 3 * 8 * tilts * patches**2 * (0.7 * size) * (0.36 * size)
+    # Images twice, unrolled ones and their masks, spectra with their working copies, and PyTorch itself.
+    memory = 5 * 4 * pixels * 1.2 + spectra + 4 * 16 * max(image_shape) ** 2 + 500e6
+    seconds = 4 + 1e-8 * tilts * image_shape[0] * image_shape[1] + 1.7e-3 * tilts * patches**2 + 2e-7 * pixels
+    return int(memory), seconds
+
+
+def patches_per_side(size: int, patch_size: int) -> int:
+    """Patches along each side of an image: they overlap by a third, but are at most 16."""
+    return int(np.clip(round(size / (0.65 * patch_size)), 6, 16))
+
+
+BANDS = ((0.02, 0.25), (0.03, 0.12), (0.05, 0.3), (0.01, 0.2), (0.02, 0.1), (0.04, 0.2))
+"""Bands of the coarse alignment's starts, cycles per pixel."""
 
 
 class _Alignment:
-    """State of one alignment as it goes through its stages."""
+    """One alignment on its way through its stages."""
 
-    def __init__(
-        self,
-        source: Any,
-        tilt: Float[np.ndarray, "tilts"],
-        pixel_size: float,
-        options: AlignTiltsOptions,
-        excluded: dict[int, str],
-        mask: Any,
-        progress: Progress | None,
-    ):
-        if len(source) != len(tilt):
-            raise InputError("images and tilt angles differ in number", got=f"{len(source)} images, {len(tilt)} angles")
-        if pixel_size <= 0:
-            raise InputError("the pixel size must be positive", got=pixel_size)
-        self.options, self.all_tilts, self.progress = options, tilt, progress or (lambda share, what: None)
+    def __init__(self, images: AlignmentImages, options: AlignTiltsOptions, progress: Progress, clock: float):
+        self.images, self.options, self.progress = images, options, progress
+        self.pixel_size = images.pixel_size
         self.seconds: dict[str, float] = {}
-        self._clock = time.perf_counter()
-        shape = tuple(int(n) for n in source.shape[1:])
-        self.bin = max(1, -(-max(shape) // options.max_size))
-        self.pixel_size = pixel_size * self.bin
-        whole = self._load(source, shape)
-        self.mask = self._load_mask(mask, shape, len(tilt))
-        self.excluded = self._exclude(whole, excluded)
-        self.kept = np.array([k for k in range(len(tilt)) if k not in self.excluded], np.int64)
-        if len(self.kept) < 3:
-            raise InputError("too few usable images to align", got=len(self.kept), expected="at least 3")
-        self.images = _standardise(whole[torch.from_numpy(self.kept)])
-        self.tilt = tilt[self.kept]
+        self._clock = clock
         self._lap("read")
 
     def run(self) -> TiltAlignment:
         """All stages in turn."""
         search, geometry = self._coarse()
         nominal = replace(geometry, shift=np.zeros_like(geometry.shift))
+        if self.options.method == "beads":
+            return self._align_beads(geometry, search)
         geometry, points = self._track(geometry, nominal)
         solution, pairs = self._refine(geometry, points, nominal)
-        halves = self._split_half(pairs, solution, nominal)
-        profile = self._sample(solution.geometry)
-        geometry, profile = self._place(solution.geometry, profile)
-        return self._finish(geometry, solution, pairs, halves, profile, search)
-
-    # Stages
+        disagreement = self._split_half(pairs, nominal)
+        return self._finish(solution, pairs, disagreement, search)
 
     def _coarse(self) -> tuple[AxisSearch, TiltGeometry]:
         """Shifts between neighbours and the tilt axis, from several starts."""
-        small, small_pixel = self._binned(256)
-        tiny, tiny_pixel = self._binned(160)
-        band = band_pass(radius_grid(tuple(tiny.shape[-2:]), tiny.device, tiny.dtype), 0.03, 0.25)
+        small, small_pixel = self.images.reduced(256)
+        tiny, tiny_pixel = self.images.reduced(160)
+        band = band_pass(radius_grid((tiny.shape[-2], tiny.shape[-1]), tiny.device, tiny.dtype), 0.03, 0.25)
         smooth = torch.fft.irfft2(torch.fft.rfft2(tiny) * band, s=tiny.shape[-2:])
         smooth = smooth.clamp(*(s * 3 * float(smooth.std()) for s in (-1, 1)))
         given = self.options.tilt_axis
-        start = TiltGeometry.nominal(self.tilt, given or 0.0)
+        start = TiltGeometry.nominal(self.images.tilt, given or 0.0)
         first, _ = coarse_alignment(small, start, small_pixel, stretch=given is not None)
         reach = 90.0 if given is None else self.options.axis_range
         search = AxisSearch(np.array([given or 0.0]), np.ones(1))
@@ -195,29 +206,29 @@ class _Alignment:
         self.progress(0.15, "tilt axis")
         axis = search.best if given is not None else (search.best + 90) % 180 - 90
         turned = replace(start, rotation=np.full(len(start), axis))
-        tried = []
-        for low, high in ((0.02, 0.25), (0.03, 0.12), (0.05, 0.3), (0.01, 0.2), (0.02, 0.1), (0.04, 0.2))[
-            : self.options.starts
-        ]:
+        tried: list[tuple[float, TiltGeometry]] = []
+        for low, high in BANDS[: self.options.starts]:
             geometry, _ = coarse_alignment(small, turned, small_pixel, low=low, high=high)
             pairs = self._measure(small, geometry, small_pixel, self._grid(6), reach=2, far=False, search=10)
             tried.append((_quality(pairs), geometry))
         self._lap("coarse")
-        return search, max(tried, key=lambda t: t[0])[1]
+        return search, max(tried, key=_score)[1]
 
     def _track(self, geometry: TiltGeometry, nominal: TiltGeometry) -> tuple[TiltGeometry, np.ndarray]:
         """Follow patches between near tilts only, until their heights are known and far tilts can be trusted."""
         rigid = self.options.joint.model_copy(update={"magnification_spread": 0.0, "local_spread": 0.0})
-        small, small_pixel = self._binned(360)
+        small, small_pixel = self.images.reduced(360)
         points = self._grid(6)
         for _ in range(2):
             pairs = self._measure(small, geometry, small_pixel, points, reach=2, far=False, search=10)
             solution = refine_jointly(pairs, geometry, points, nominal, small_pixel, rigid)
             geometry, points = solution.geometry, solution.points
-        points = self._grid(self._patches)
+        points = self._grid(
+            self.options.patches or patches_per_side(max(self.images.values.shape[-2:]), self.options.patch_size)
+        )
         for i in range(self.options.rounds):
             self.progress(0.25 + 0.25 * i / self.options.rounds, "tracking patches")
-            pairs = self._measure(self.images, geometry, self.pixel_size, points, reach=2, far=False, search=10)
+            pairs = self._measure(self.images.values, geometry, self.pixel_size, points, reach=2, far=False, search=10)
             solution = refine_jointly(pairs, geometry, points, nominal, self.pixel_size, rigid)
             geometry, points = solution.geometry, solution.points
         self._lap("track")
@@ -227,13 +238,13 @@ class _Alignment:
         self, geometry: TiltGeometry, points: np.ndarray, nominal: TiltGeometry
     ) -> tuple[JointSolution, PairMeasurement]:
         """Joint solution with far pairs, magnification and local motion."""
-        joint, extent = self.options.joint, self._extent if self.options.local else None
+        joint, extent = self.options.joint, self.images.extent if self.options.local else None
         rounds = self.options.rounds
         for i in range(rounds):
             self.progress(0.5 + 0.35 * i / rounds, "joint refinement")
-            pairs = self._measure(self.images, geometry, self.pixel_size, points, reach=4, far=True, search=6)
-            # The first round settles the rigid part, so that local motion does not take its place.
-            area = extent if i > 0 or rounds == 1 else None
+            pairs = self._measure(self.images.values, geometry, self.pixel_size, points, reach=4, far=True, search=6)
+            # The rigid part is settled first, so that local motion does not take its place.
+            area = extent if i == rounds - 1 else None
             solution = refine_jointly(pairs, geometry, points, nominal, self.pixel_size, joint, extent=area)
             if i < rounds - 1:
                 geometry, points = solution.geometry, solution.points
@@ -241,110 +252,116 @@ class _Alignment:
         self._lap("refine")
         return solution, pairs  # pyright: ignore[reportPossiblyUnboundVariable]
 
-    def _split_half(self, pairs: PairMeasurement, solution: JointSolution, nominal: TiltGeometry) -> float:
-        """Root mean square difference, px, of the rigid parts that every other patch and the rest give by themselves."""
+    def _split_half(self, pairs: PairMeasurement, nominal: TiltGeometry) -> float:
+        """Root mean square difference, px, of the rigid parts that two halves of the patches give by themselves."""
         geometry, points = self._before
         rigid = self.options.joint.model_copy(update={"local_spread": 0.0})
         side = round(len(points) ** 0.5)
         even = np.add.outer(np.arange(side), np.arange(side)).reshape(-1) % 2 == 0
-        found = []
+        found: list[TiltGeometry] = []
         for half in (even, ~even):
             part = replace(pairs, displacement=pairs.displacement[half], information=pairs.information[half])
             found.append(refine_jointly(part, geometry, points[half], nominal, self.pixel_size, rigid).geometry)
         self._lap("split half")
-        return rigid_difference(*found, self._extent) / self.pixel_size
+        return rigid_difference(found[0], found[1], self.images.extent) / self.pixel_size
 
-    def _sample(self, geometry: TiltGeometry) -> ThicknessProfile:
-        """Thickness and inclination."""
-        self.progress(0.9, "sample thickness")
-        small, pixel = self._binned(400)
-        profile = measure_thickness(small, geometry, pixel, self.options.thickness)
-        self._lap("thickness")
-        return profile
-
-    def _place(self, geometry: TiltGeometry, profile: ThicknessProfile) -> tuple[TiltGeometry, ThicknessProfile]:
-        """Level and centre the sample, where asked, without moving the images against each other."""
-        if self.options.level:
-            along, across = profile.inclination
-            geometry = replace(geometry, tilt=geometry.tilt - across, x_tilt=geometry.x_tilt + along)
-            profile = replace(profile, inclination=(0.0, 0.0))
-        if self.options.center:
-            middle = (profile.lower + profile.upper) / 2
-            rigid = replace(geometry, local=None)
-            lift = rigid.project(np.array([[middle, 0.0, 0.0]])) - rigid.project(np.zeros((1, 3)))
-            geometry = replace(geometry, shift=geometry.shift + lift[:, 0])
-            profile = replace(profile, z=profile.z - middle, lower=profile.lower - middle, upper=profile.upper - middle)
-        return geometry, profile
+    def _align_beads(self, geometry: TiltGeometry, search: AxisSearch) -> TiltAlignment:
+        """Find beads, follow them and adjust the bundle."""
+        self.progress(0.3, "tracking beads")
+        images, pixel_size, options = self.images.values.numpy(), self.pixel_size, self.options
+        local = LocalFieldOptions() if options.local else None
+        solution, found = align_beads(images, pixel_size, geometry, options.beads, bundle=options.bundle, local=local)
+        self._lap("beads")
+        known = np.isfinite(solution.points).all(1)
+        halves = [
+            adjust_bundle(
+                Tracks(found.tracks.position[part], found.tracks.sigma[part]), solution.geometry, options.bundle
+            ).geometry
+            for part in np.array_split(np.random.default_rng(0).permutation(np.flatnonzero(known)), 2)
+        ]
+        disagreement = rigid_difference(halves[0], halves[1], self.images.extent) / pixel_size
+        profile = self._thickness(solution.geometry)
+        geometry, profile = place_sample(solution.geometry, profile, level=options.level, center=options.center)
+        seen = (found.tracks.seen & ~solution.rejected)[known]
+        share = seen.mean(0)
+        excluded = self._also_excluded(share > 0, "no bead was found in it")
+        confidence = float(seen.sum() / max(found.tracks.seen[known].sum(), 1) * np.exp(-0.5 * disagreement**2))
+        kept, number = self.images.kept, len(self.images.all_tilts)
+        return TiltAlignment(
+            for_all_tilts(geometry, self.images.tilt, self.images.all_tilts),
+            excluded,
+            AlignmentDiagnostics(
+                method="beads",
+                sigma=spread_sigma(solution.sigma, kept, number),
+                correlation=spread(np.where(share > 0, share, np.nan), kept, number),
+                confidence=confidence,
+                warnings=warnings_for(confidence, disagreement, excluded, number, profile),
+                axis_angle=search.angle,
+                axis_score=search.score,
+                tracks=_spread_tracks(found.tracks.position[known], found.tracks.sigma[known], kept, number),
+                points=solution.points[known],
+                residual=_spread_points(solution.residual[known], kept, number),
+                rejected=int(solution.rejected[known].sum()),
+                profile=profile,
+                seconds=self.seconds,
+            ),
+        )
 
     def _finish(
-        self,
-        geometry: TiltGeometry,
-        solution: JointSolution,
-        pairs: PairMeasurement,
-        halves: float,
-        profile: ThicknessProfile,
-        search: AxisSearch,
+        self, solution: JointSolution, pairs: PairMeasurement, disagreement: float, search: AxisSearch
     ) -> TiltAlignment:
-        """Put everything in the order of the images given, and judge it."""
-        n, kept = len(self.all_tilts), self.kept
-        correlation = _per_tilt(pairs, len(kept))
-        excluded = dict(self.excluded)
-        for k in np.flatnonzero(~np.isfinite(correlation)):
-            if int(kept[k]) not in self.options.keep:
-                excluded[int(kept[k])] = "no patch of it agrees with its neighbours"
-        sound = np.isfinite(correlation).mean()
-        confidence = float(solution.used * sound * np.exp(-0.5 * halves**2))
+        """Measure the sample, put everything in the order of the images given, and judge it."""
+        profile = self._thickness(solution.geometry)
+        geometry, profile = place_sample(
+            solution.geometry, profile, level=self.options.level, center=self.options.center
+        )
+        kept, number = self.images.kept, len(self.images.all_tilts)
+        correlation = tilt_correlation(pairs, len(kept))
+        excluded = self._also_excluded(np.isfinite(correlation), "no patch of it agrees with its neighbours")
+        confidence = float(solution.used * np.isfinite(correlation).mean() * np.exp(-0.5 * disagreement**2))
         # Patches that err together err more than their number says: the halves show by how much.
-        inflate = max(
-            1.0, halves * self.pixel_size / max(float(np.sqrt((solution.sigma.shift**2).sum(1).mean())), 1e-9)
+        stated = float(np.sqrt((solution.sigma.shift**2).sum(1).mean()))
+        inflate = max(1.0, disagreement * self.pixel_size / max(stated, 1e-9))
+        position = np.swapaxes(solution.geometry.project(solution.points), 0, 1) + solution.track
+        return TiltAlignment(
+            for_all_tilts(geometry, self.images.tilt, self.images.all_tilts),
+            excluded,
+            AlignmentDiagnostics(
+                method="patches",
+                sigma=spread_sigma(solution.sigma, kept, number, inflate),
+                correlation=spread(correlation, kept, number),
+                confidence=confidence,
+                warnings=warnings_for(confidence, disagreement, excluded, number, profile),
+                axis_angle=search.angle,
+                axis_score=search.score,
+                tracks=_spread_tracks(position, solution.track_sigma, kept, number),
+                points=solution.points,
+                residual=_spread_points(solution.track, kept, number),
+                rejected=round((1 - solution.used) * int((pairs.information.min(-1) > 0).sum())),
+                profile=profile,
+                seconds=self.seconds,
+            ),
         )
-        sigma = TiltSigma(
-            *(
-                _spread(getattr(solution.sigma, name) * inflate, kept, n, np.nan)
-                for name in ("shift", "rotation", "tilt", "x_tilt", "magnification")
-            )
-        )
-        predicted = np.swapaxes(geometry.project(solution.points), 0, 1)
-        tracks = Tracks(
-            _spread(np.swapaxes(predicted + solution.track, 0, 1), kept, n, np.nan).swapaxes(0, 1),
-            _spread(solution.track_sigma.T, kept, n, np.nan).T,
-        )
-        diagnostics = AlignmentDiagnostics(
-            method="patches",
-            sigma=sigma,
-            correlation=_spread(correlation, kept, n, np.nan),
-            confidence=confidence,
-            warnings=tuple(_warnings(confidence, halves, excluded, n, profile)),
-            axis_angle=search.angle,
-            axis_score=search.score,
-            tracks=tracks,
-            points=solution.points,
-            residual=_spread(np.swapaxes(solution.track, 0, 1), kept, n, np.nan).swapaxes(0, 1),
-            rejected=round((1 - solution.used) * int((pairs.information.min(-1) > 0).sum())),
-            profile=profile,
-            seconds=self.seconds,
-        )
+
+    def _thickness(self, geometry: TiltGeometry) -> ThicknessProfile:
+        self.progress(0.9, "sample thickness")
+        small, pixel = self.images.reduced(400)
+        profile = measure_thickness(small, geometry, pixel, self.options.thickness)
+        self._lap("thickness")
         self.progress(1.0, "aligned")
-        return TiltAlignment(self._for_all(geometry), excluded, diagnostics)
+        return profile
 
-    # Parts
-
-    @property
-    def _extent(self) -> tuple[float, float]:
-        return self.images.shape[-2] * self.pixel_size, self.images.shape[-1] * self.pixel_size
-
-    @property
-    def _patches(self) -> int:
-        if self.options.patches is not None:
-            return self.options.patches
-        return int(np.clip(round(max(self.images.shape[-2:]) / (0.85 * self.options.patch_size)), 6, 18))
+    def _also_excluded(self, good: np.ndarray, reason: str) -> dict[int, str]:
+        """What was left out before, and the images that are not good, except those to be kept."""
+        bad = [int(k) for k in self.images.kept[~good] if k not in self.options.keep]
+        return dict(sorted((self.images.excluded | dict.fromkeys(bad, reason)).items()))
 
     def _grid(self, side: int) -> Float[np.ndarray, "patches 3"]:
         """Patch centres on the plane z = 0, evenly over the image or the region asked for, Å."""
         y0, y1, x0, x1 = self.options.region or (0.0, 1.0, 0.0, 1.0)
         share = (np.arange(side) + 0.5) / side
-        y = (y0 + (y1 - y0) * share - 0.5) * self._extent[0]
-        x = (x0 + (x1 - x0) * share - 0.5) * self._extent[1]
+        y = (y0 + (y1 - y0) * share - 0.5) * self.images.extent[0]
+        x = (x0 + (x1 - x0) * share - 0.5) * self.images.extent[1]
         yx = np.stack(np.meshgrid(y, x, indexing="ij"), -1).reshape(-1, 2)
         return np.concatenate([np.zeros((len(yx), 1)), yx], 1)
 
@@ -363,10 +380,10 @@ class _Alignment:
         size = min(self.options.patch_size, min(images.shape[-2:]) // 3 // 2 * 2)
         shape = (images.shape[-2] + size // 2, images.shape[-1] + size // 2)
         frames, covered = unroll(images, geometry, pixel_size, shape)
-        if self.mask is not None:
-            small = torch.nn.functional.adaptive_avg_pool2d(self.mask, tuple(images.shape[-2:]))
-            allowed, _ = unroll(small.expand(len(images), -1, -1) - 2.0, geometry, pixel_size, shape)
-            covered = covered * (allowed + (small.mean((-2, -1)) - 2.0)[:, None, None] > -1.5)
+        if self.images.mask is not None:
+            mask = torch.nn.functional.adaptive_avg_pool2d(self.images.mask, (images.shape[-2], images.shape[-1]))
+            allowed, _ = unroll(mask, geometry, pixel_size, shape)
+            covered = covered * (allowed + mask.mean((-2, -1))[:, None, None] > 0.5)
             frames = frames * covered
         centre = [n // 2 for n in shape]
         places = np.einsum("kij,kpj->kpi", np.linalg.inv(plane_maps(geometry)), geometry.plane(points)) / pixel_size
@@ -377,134 +394,29 @@ class _Alignment:
         _, kind = np.unique(np.digitize(gap, [0.08, 0.15, 0.25, 0.4, 0.7, 1.2]), return_inverse=True)
         return measure_pairs(spectra, pairs, kind, pixel_size, search)
 
-    def _binned(self, size: int) -> tuple[Float[torch.Tensor, "tilts rows columns"], float]:
-        """The images at a whole-number bin that makes their longer side about `size`, and their pixel size, Å."""
-        factor = max(1, round(max(self.images.shape[-2:]) / size))
-        return _bin(self.images, factor), self.pixel_size * factor
-
-    def _load(self, source: Any, shape: tuple[int, ...]) -> Float[torch.Tensor, "tilts rows columns"]:
-        """Read and bin the images one by one."""
-        binned = []
-        for k in range(len(source)):
-            self.progress(0.1 * k / len(source), "reading")
-            image = torch.as_tensor(np.asarray(source[k], np.float32)) if not torch.is_tensor(source[k]) else source[k]
-            if tuple(image.shape) != shape:
-                raise InputError(f"image {k} has another size", got=tuple(image.shape), expected=shape)
-            binned.append(_bin(torch.nan_to_num(image.float())[None], self.bin)[0])
-        return torch.stack(binned)
-
-    def _load_mask(
-        self, mask: Any, shape: tuple[int, ...], tilts: int
-    ) -> Float[torch.Tensor, "any rows columns"] | None:
-        if mask is None:
-            return None
-        mask = torch.as_tensor(np.asarray(mask, np.float32))
-        mask = mask[None] if mask.ndim == 2 else mask
-        if tuple(mask.shape[1:]) != shape or len(mask) not in (1, tilts):
-            raise InputError("mask and images differ in size", got=tuple(mask.shape), expected=("1 or all", *shape))
-        return (_bin(mask, self.bin) > 0.5).float()
-
-    def _exclude(self, whole: torch.Tensor, known: dict[int, str]) -> dict[int, str]:
-        """Unusable images: those known, those asked for, and the dark ones."""
-        wrong = [k for k in (*self.options.exclude, *self.options.keep) if not 0 <= k < len(whole)]
-        if wrong:
-            raise InputError("no such image in the series", got=wrong, expected=f"0 to {len(whole) - 1}")
-        reasons = find_dark_tilts(_bin(whole, max(1, max(whole.shape[-2:]) // 256)), self.all_tilts, self.options.dark)
-        reasons |= known | dict.fromkeys(self.options.exclude, "left out by hand")
-        if self.mask is not None and len(self.mask) == len(whole):
-            kept = [k for k in range(len(whole)) if k not in reasons or k in self.options.keep]
-            self.mask = self.mask[kept]
-        return {k: reason for k, reason in sorted(reasons.items()) if k not in self.options.keep}
-
-    def _for_all(self, geometry: TiltGeometry) -> TiltGeometry:
-        """Geometry of every image given: what was not aligned lies between its neighbours."""
-        order = np.argsort(self.tilt)
-
-        def between(values: np.ndarray) -> np.ndarray:
-            flat = values[order].reshape(len(order), -1)
-            columns = [np.interp(self.all_tilts, self.tilt[order], c) for c in flat.T]
-            return np.stack(columns, -1).reshape(len(self.all_tilts), *values.shape[1:])
-
-        tilt = self.all_tilts + between(geometry.tilt - self.tilt)
-        tilt[self.kept] = geometry.tilt
-        local = geometry.local
-        if local is not None:
-            local = replace(local, coefficients=between(local.coefficients))
-        names = ("shift", "rotation", "x_tilt", "magnification")
-        return TiltGeometry(tilt=tilt, local=local, **{name: between(getattr(geometry, name)) for name in names})
-
     def _lap(self, stage: str) -> None:
         now = time.perf_counter()
         self.seconds[stage] = now - self._clock
         self._clock = now
 
 
-def rigid_difference(first: TiltGeometry, second: TiltGeometry, extent: tuple[float, float]) -> float:
-    """Root mean square distance, Å, between where two geometries put the same specimen in the images.
-
-    The specimen is a plate of `extent` (y, x), Å; that the whole of it lies elsewhere in one of them does not count.
-    """
-    y, x = (np.linspace(-0.4, 0.4, 5) * e for e in extent)
-    yx = np.stack(np.meshgrid(y, x, indexing="ij"), -1).reshape(-1, 2)
-    points = np.concatenate([np.zeros((len(yx), 1)), yx], 1)
-    gap = (first.project(points) - second.project(points)).reshape(len(first), len(points), 2)
-    rigid = replace(second, local=None)
-    moves = np.swapaxes(rigid.project(np.eye(3)) - rigid.project(np.zeros((1, 3))), 1, 2)
-    mean = gap.mean(1)
-    moved = np.linalg.lstsq(moves.reshape(-1, 3), mean.reshape(-1), rcond=None)[0]
-    return float(np.sqrt(((gap - (moves @ moved)[:, None]) ** 2).sum(-1).mean()))
+def _spread_points(values: np.ndarray, kept: np.ndarray, number: int) -> np.ndarray:
+    """(points, kept tilts, ...) among all tilts."""
+    return spread(np.swapaxes(values, 0, 1), kept, number).swapaxes(0, 1)
 
 
-def _bin(images: Float[torch.Tensor, "tilts rows columns"], factor: int) -> torch.Tensor:
-    """Fourier-crop by a whole number, dropping rows and columns at the far edges that do not fill a pixel."""
-    if factor == 1:
-        return images
-    rows, columns = (n // factor for n in images.shape[-2:])
-    centre = [n // 2 - (m // 2) * factor for n, m in zip(images.shape[-2:], (rows, columns), strict=True)]
-    part = images[..., centre[0] : centre[0] + rows * factor, centre[1] : centre[1] + columns * factor]
-    return fourier_crop(part, (rows, columns))
+def _spread_tracks(position: np.ndarray, sigma: np.ndarray, kept: np.ndarray, number: int) -> Tracks:
+    return Tracks(_spread_points(position, kept, number), _spread_points(sigma, kept, number))
 
 
-def _standardise(images: Float[torch.Tensor, "tilts rows columns"]) -> torch.Tensor:
-    """Zero mean, unit deviation, outliers clipped at six deviations."""
-    centred = images - images.mean((-2, -1), keepdim=True)
-    return (centred / centred.std((-2, -1), keepdim=True).clamp(min=1e-12)).clamp(-6, 6)
+def _silent(share: float, what: str) -> None:
+    pass
+
+
+def _score(tried: tuple[float, TiltGeometry]) -> float:
+    return tried[0]
 
 
 def _quality(pairs: PairMeasurement) -> float:
     """How well a start holds together: share of patches found times their correlation."""
     return float((pairs.information.min(-1) > 0).mean() * pairs.correlation.mean())
-
-
-def _per_tilt(pairs: PairMeasurement, tilts: int) -> Float[np.ndarray, "tilts"]:
-    """Mean correlation of each tilt with its partners; NaN where no patch was found in any."""
-    found = (pairs.information.min(-1) > 0).mean(0)
-    total, weight = np.zeros(tilts), np.zeros(tilts)
-    for side in (pairs.first, pairs.second):
-        np.add.at(total, side, pairs.correlation * found)
-        np.add.at(weight, side, found)
-    return np.where(weight > 0.02, total / np.where(weight > 0, weight, 1), np.nan)
-
-
-def _spread(values: np.ndarray, kept: Int[np.ndarray, "kept"], number: int, fill: float) -> np.ndarray:
-    """Values of the kept images among those of all."""
-    result = np.full((number, *values.shape[1:]), fill)
-    result[kept] = values
-    return result
-
-
-def _warnings(
-    confidence: float, halves: float, excluded: dict[int, str], tilts: int, profile: ThicknessProfile
-) -> list[str]:
-    """Sentences about what people should look at."""
-    said = []
-    if confidence < 0.5:
-        said.append(f"The alignment is uncertain (confidence {confidence:.2f}): look at the aligned series.")
-    if halves > 1:
-        said.append(f"Two halves of the patches disagree by {halves:.1f} px of the alignment.")
-    if len(excluded) > tilts / 4:
-        said.append(f"{len(excluded)} of {tilts} images were left out.")
-    if max(abs(angle) for angle in profile.inclination) > 8:
-        y, x = profile.inclination
-        said.append(f"The sample is inclined by {y:.1f}° along y and {x:.1f}° along x; `level` turns it.")
-    return said

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from thon.algorithms.patch_pairs import unroll
+from thon.algorithms.patch_pairs import image_maps, unroll
 from thon.data.geometry import TiltGeometry
 from thon.ops.fourier import band_pass, radius_grid
 
@@ -109,13 +109,7 @@ def coarse_alignment(
             surface = masked_correlation(frames[a], frames[b], masks[a], masks[b])
             lag, score[b] = peak_lag(surface)
             place[b] = place[a] + lag
-    maps = _frame_maps(flat)
+    maps = image_maps(flat)
     return TiltGeometry(
         geometry.tilt, np.einsum("kij,kj->ki", maps, place) * pixel_size, geometry.rotation, geometry.x_tilt
     ), score
-
-
-def _frame_maps(geometry: TiltGeometry) -> Float[np.ndarray, "tilts 2 2"]:
-    from thon.algorithms.patch_pairs import image_maps
-
-    return image_maps(geometry)

@@ -39,7 +39,7 @@ class JointRefinementOptions(Options):
     x_tilt_spread: Annotated[float, Unit("degrees"), Ge(0)] = 0.0
     """Spread of single tilts' x-tilts about the series'."""
 
-    local_spread: Annotated[float, Unit("px"), Ge(0)] = 0.5
+    local_spread: Annotated[float, Unit("px"), Ge(0)] = 0.25
     """Size of local motion expected within an image (standard deviation), in pixels of the alignment; 0 for none."""
 
     local_nodes: Annotated[int, Unit("1"), Ge(4), Le(16)] = 6
@@ -140,9 +140,9 @@ class _System:
         self.by_point = self.to_plane @ _turn(geometry) @ _point_maps(geometry) * geometry.magnification[:, None, None]
         self.tilt_basis, self.precision, self.pull = self._tilt_freedom()
         self.design = np.einsum("kij,apkj,aku->pkiu", self.to_plane, _derivatives(geometry, points), self.tilt_basis)
-        self.fits_local = geometry.local is not None and options.local_spread > 0
-        if self.fits_local:
-            self._add_local(geometry.local)
+        self.fitted_local = geometry.local if options.local_spread > 0 else None
+        if self.fitted_local is not None:
+            self._add_local(self.fitted_local)
 
     def _tilt_freedom(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Free combinations of the tilts' parameters (6, tilts, unknowns), their precision and their pull."""
@@ -252,10 +252,10 @@ class _System:
         variance = np.einsum("aku,uv,akv->ak", self.tilt_basis, covariance, self.tilt_basis, optimize=True)
         sigma = np.sqrt(np.clip(variance, 0, None)) * max(scale, 1.0)
         local = g.local
-        if self.fits_local:
-            change = solution[unknowns : self.design.shape[-1]].reshape(-1, *local.coefficients.shape[1:])
+        if self.fitted_local is not None:
+            change = solution[unknowns : self.design.shape[-1]].reshape(-1, *self.fitted_local.coefficients.shape[1:])
             moved_nodes = np.einsum("kt,trcj->krcj", self.local_basis, change)
-            local = replace(local, coefficients=local.coefficients + moved_nodes)
+            local = replace(self.fitted_local, coefficients=self.fitted_local.coefficients + moved_nodes)
         geometry = TiltGeometry(
             shift=g.shift + step[:2].T,
             rotation=g.rotation + step[2],

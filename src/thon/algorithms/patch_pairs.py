@@ -66,7 +66,7 @@ def unroll(
     maps = torch.from_numpy(np.concatenate([matrices, offset[:, :, None]], -1)).to(images.device)
     field = _field_maps(geometry, pixel_size, new_centre, images.device)
     sampled = kernels.sample_images(images, maps, (shape[1], shape[0]), **field)
-    covered = kernels.sample_coverage(maps, images.shape[1:], (shape[1], shape[0]), **field)
+    covered = kernels.sample_coverage(maps, (images.shape[1], images.shape[2]), (shape[1], shape[0]), **field)
     frames = (sampled - images.mean((-2, -1))[:, None, None]) * covered
     return frames.transpose(1, 2).contiguous(), covered.transpose(1, 2).to(images.dtype)
 
@@ -123,7 +123,7 @@ def patch_spectra(
     """
     corner = np.rint(centres).astype(int) - size // 2
     limit = np.array([frames.shape[1] - size, frames.shape[2] - size])
-    inside = ((corner >= 0) & (corner <= limit)).all(-1)
+    inside = np.all((corner >= 0) & (corner <= limit), axis=-1, keepdims=True)[..., 0]
     corner = np.clip(corner, 0, limit)
     window = torch.hann_window(size + 2, periodic=False, dtype=frames.dtype, device=frames.device)[1:-1] ** 0.5
     window = window[:, None] * window[None]
@@ -249,7 +249,7 @@ def _peak(
     surface: Float[torch.Tensor, "patches rows columns"],
 ) -> tuple[Float[torch.Tensor, "patches 2"], Float[torch.Tensor, "patches"], Float[torch.Tensor, "patches 2"]]:
     """Highest point inside the border, its height and its curvature, by a parabola along each axis."""
-    rows, columns = surface.shape[1:]
+    columns = surface.shape[2]
     best = surface[:, 1:-1, 1:-1].flatten(1).argmax(1)
     y, x = best // (columns - 2) + 1, best % (columns - 2) + 1
     flat = surface.flatten(1)

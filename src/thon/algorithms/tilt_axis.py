@@ -83,7 +83,7 @@ def _agreement(lines: Float[torch.Tensor, "tilts rows"], max_lag: int) -> float:
     """Mean correlation of each line with the mean of the others, each at its best lag."""
     lags = torch.arange(-max_lag, max_lag + 1)
     shifted = torch.stack([lines.roll(int(lag), -1) for lag in lags], 1)  # (tilts, lags, rows)
-    current = lines
+    current, score = lines, lines.new_zeros(len(lines))
     for _ in range(2):
         others = current.sum(0, keepdim=True) - current
         others = others / others.norm(dim=-1, keepdim=True).clamp(min=1e-12)

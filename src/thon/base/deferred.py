@@ -6,6 +6,9 @@ import importlib.util
 import sys
 from types import ModuleType
 
+QUIET = frozenset({"__class__", "__dict__", "__file__", "__loader__", "__name__", "__package__", "__spec__"})
+"""What the import system and `inspect` read of every module there is; none of it needs the module's own code."""
+
 
 def defer(name: str) -> None:
     """Let a later ``import name`` cost nothing until an attribute of the module is read.
@@ -21,14 +24,15 @@ def defer(name: str) -> None:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     spec.loader.exec_module(module)
-    waiting = type(module)
+    waiting: type[ModuleType] = type(module)
 
-    class Deferred(waiting):  # pyright: ignore[reportGeneralTypeIssues, reportUntypedBaseClass]
-        """Tells its name and file to those who list all modules, as `inspect` does, without being loaded by it."""
+    class Deferred(waiting):
+        """Waits, without being loaded by those who merely list all modules."""
 
         def __getattribute__(self, attribute: str) -> object:
-            if attribute in ("__name__", "__file__"):
+            if attribute in QUIET:
                 return ModuleType.__getattribute__(self, attribute)
-            return super().__getattribute__(attribute)
+            object.__setattr__(self, "__class__", waiting)
+            return getattr(self, attribute)
 
     object.__setattr__(module, "__class__", Deferred)

@@ -32,7 +32,7 @@ class Tracks:
     @property
     def seen(self) -> Bool[np.ndarray, "points tilts"]:
         """Where a feature has a position."""
-        return np.isfinite(self.position).all(-1)
+        return np.isfinite(self.position.sum(-1))
 
 
 @dataclass(frozen=True)

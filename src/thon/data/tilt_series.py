@@ -37,6 +37,8 @@ class TiltSeries:
         optics: Microscope.
         excluded: Reason by image index (in this series) for the images that take no part: dark, blocked, by hand.
         hand: Sign of the defocus gradient, +1 or −1 as in RELION's `rlnTomoHand`; None where undetermined.
+        tilt_axis: Tilt axis as the microscope, the user or an imported alignment states it, degrees; None where nobody
+            said, and the nominal geometry has 0.
     """
 
     name: str
@@ -51,6 +53,7 @@ class TiltSeries:
     optics: Optics = field(default_factory=Optics)
     excluded: dict[int, str] = field(default_factory=dict[int, str])
     hand: int | None = None
+    tilt_axis: float | None = None
 
     def __post_init__(self) -> None:
         n = len(self.images)

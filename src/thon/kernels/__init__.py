@@ -1,0 +1,27 @@
+"""The few hot operators, each a `torch.library` op with a plain-torch reference, a CPU and a CUDA kernel.
+
+Loading this package is free; PyTorch, Numba and Triton load with the first operator that is asked for.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from thon.kernels.resampling import sample_coverage, sample_images
+    from thon.kernels.slab_projection import backproject, project
+
+_public = {
+    "backproject": "thon.kernels.slab_projection",
+    "project": "thon.kernels.slab_projection",
+    "sample_coverage": "thon.kernels.resampling",
+    "sample_images": "thon.kernels.resampling",
+}
+__all__ = ["backproject", "project", "sample_coverage", "sample_images"]
+
+
+def __getattr__(name: str) -> object:
+    if name in _public:
+        return getattr(importlib.import_module(_public[name]), name)
+    raise AttributeError(f"module 'thon.kernels' has no attribute {name!r}")

@@ -1,0 +1,208 @@
+"""The subcommand of a job type or a chain, built from its ports and options."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from thon.cli.flags import FieldOption, Flag, flags_of, prefixed, read_options, to_option
+from thon.cli.shell import JobOrFile
+from thon.engine.steps import Step, steps_of
+from thon.job.record import RunSettings
+from thon.job.registry import listings, load
+
+RUNNING = "Running"
+RESERVED = frozenset(
+    {"output", "dry-run", "quiet", "json", "traceback", "help", "help-all", "overwrite"}
+    | {flag.name for flag in flags_of(RunSettings)}
+)
+"""Flags of every job; a job's option of the same name gets its step's word in front."""
+
+
+@dataclass(frozen=True)
+class StepFlags:
+    """A step with its flags by click's identifiers."""
+
+    step: Step
+    flags: dict[str, Flag]
+
+
+class JobCommand(click.Command):
+    """A click command whose help has a section per step, and hides advanced flags unless asked with `--help-all`."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the sections."""
+        everything = bool(ctx.meta.get("thon.help_all"))
+        sections: dict[str, list[tuple[str, str]]] = {}
+        hidden = 0
+        for parameter in self.get_params(ctx):
+            row = parameter.get_help_record(ctx)
+            if row is None or not row[1]:
+                continue
+            section = parameter.section if isinstance(parameter, FieldOption) else RUNNING
+            if isinstance(parameter, FieldOption) and parameter.flag.advanced and not everything:
+                hidden += 1
+            else:
+                sections.setdefault(section, []).append(row)
+        running = sections.pop(RUNNING, [])
+        for section, rows in [*sections.items(), (RUNNING, running)]:
+            if rows:
+                with formatter.section(section):
+                    formatter.write_dl(rows)
+        if hidden:
+            formatter.write_paragraph()
+            formatter.write_text(f"{hidden} more options for experts: --help-all")
+
+
+def job_command(name: str) -> click.Command:
+    """The click command of a job type or a chain."""
+    steps = _named_flags(steps_of(name))
+    found = load(name)
+    last = steps[-1].step.spec
+    parameters: list[click.Parameter] = [_argument(steps)]
+    if last.standalone:
+        parameters.append(click.Argument(["target"], type=click.Path(), metavar="OUT"))
+        parameters.append(click.Option(["--overwrite"], is_flag=True, help="Replace OUT if it exists."))
+    parameters += _port_options(steps)
+    for number, one in enumerate(steps):
+        section = _section(one.step, len(steps), number)
+        parameters += [to_option(flag, identifier, section) for identifier, flag in one.flags.items()]
+    parameters += _running_options(project=not last.standalone)
+
+    def run(**values: Any) -> int:
+        from thon.cli.run_command import Typed, run_command  # noqa: PLC0415
+
+        return run_command(_typed(steps, values, Typed))
+
+    return JobCommand(
+        name,
+        callback=run,
+        params=parameters,
+        help=found.doc,
+        short_help=listings()[name].summary,
+        no_args_is_help=True,
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    )
+
+
+def _named_flags(steps: Sequence[Step]) -> list[StepFlags]:
+    """The flags of all steps; where two share a name, or one is taken, each gets its step's word in front."""
+    every = [list(flags_of(step.spec.options)) for step in steps]
+    if steps[-1].spec.standalone:
+        every[-1] = [flag for flag in every[-1] if flag.path != ("target",)]
+    counts = Counter(flag.name for flags in every for flag in flags)
+    ports = {port.name.replace("_", "-") for step in steps for port in step.spec.ports[1:]}
+    taken = RESERVED | ports | {name for name, count in counts.items() if count > 1}
+    return [
+        StepFlags(
+            step,
+            {
+                f"option_{number}_{k}": prefixed(flag, step.prefix) if flag.name in taken else flag
+                for k, flag in enumerate(flags)
+            },
+        )
+        for number, (step, flags) in enumerate(zip(steps, every, strict=True))
+    ]
+
+
+def _argument(steps: Sequence[StepFlags]) -> click.Argument:
+    spec = steps[0].step.spec
+    if steps[-1].step.spec.standalone:
+        return click.Argument(["inputs"], type=click.Path(), metavar="IN")
+    metavar = "FILE..." if len(steps) == 1 and spec.ports[0].takes_file else "JOB|FILE..."
+    metavar = metavar if spec.ports[0].takes_file else "JOB..."
+    return click.Argument(["inputs"], nargs=-1, required=True, type=JobOrFile(), metavar=metavar)
+
+
+def _port_options(steps: Sequence[StepFlags]) -> list[click.Parameter]:
+    options: list[click.Parameter] = []
+    for number, one in enumerate(steps):
+        for port in one.step.spec.ports[1:]:
+            note = "" if port.optional else "  [required]"
+            text = (
+                f"{port.type.__name__} from a job, or a file{note}"
+                if port.takes_file
+                else f"{port.type.__name__}{note}"
+            )
+            options.append(
+                click.Option(
+                    [f"--{port.name.replace('_', '-')}", f"port_{number}_{port.name}"],
+                    type=JobOrFile(),
+                    metavar="FILE" if port.takes_file else "JOB",
+                    required=not port.optional,
+                    help=text,
+                )
+            )
+    return options
+
+
+def _section(step: Step, steps: int, number: int) -> str:
+    if step.implicit:
+        return f"Options of {step.spec.name}, for files"
+    return "Options" if steps == 1 else f"Options of {step.spec.name}"
+
+
+def _running_options(*, project: bool) -> list[click.Parameter]:
+    settings = [to_option(flag, f"setting_{flag.path[0]}", RUNNING) for flag in flags_of(RunSettings)]
+    output = click.Option(
+        ["-o", "--output"],
+        type=click.Path(),
+        metavar="FOLDER",
+        help="Project to write into; made if it is missing.  [default: the project around this folder]",
+    )
+    return [
+        *([output] if project else []),
+        *settings,
+        click.Option(["--dry-run"], is_flag=True, help="Say what was understood and what it will take; write nothing."),
+        click.Option(["-q", "--quiet"], is_flag=True, help="Say nothing but errors."),
+        click.Option(["--json", "as_json"], is_flag=True, help="Print events and results as JSON lines."),
+        click.Option(["--traceback"], is_flag=True, help="Show where an error came from."),
+        click.Option(
+            ["--help-all"],
+            is_flag=True,
+            is_eager=True,
+            expose_value=False,
+            callback=_help_all,
+            help="Show all options, those for experts too.",
+        ),
+    ]
+
+
+def _help_all(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        ctx.meta["thon.help_all"] = True
+        click.echo(ctx.get_help())
+        ctx.exit()
+
+
+def _typed(steps: Sequence[StepFlags], values: dict[str, Any], record: type) -> Any:
+    """What was typed, by step."""
+    given = [
+        [(flag, values[identifier]) for identifier, flag in one.flags.items() if _was_given(values[identifier])]
+        for one in steps
+    ]
+    settings = [(flag, values[f"setting_{flag.path[0]}"]) for flag in flags_of(RunSettings)]
+    inputs = values["inputs"]
+    return record(
+        steps=[one.step for one in steps],
+        given=given,
+        inputs=[inputs] if isinstance(inputs, str) else list(inputs),
+        ports={key.split("_", 2)[2]: value for key, value in values.items() if key.startswith("port_") and value},
+        settings=read_options(RunSettings, [(flag, value) for flag, value in settings if _was_given(value)]),
+        output=Path(values["output"]) if values.get("output") else None,
+        target=Path(values["target"]) if values.get("target") else None,
+        overwrite=bool(values.get("overwrite")),
+        dry_run=values["dry_run"],
+        quiet=values["quiet"],
+        as_json=values["as_json"],
+        show_traceback=values["traceback"],
+    )
+
+
+def _was_given(value: Any) -> bool:
+    return value is not None and value != ()

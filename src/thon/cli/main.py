@@ -1,0 +1,103 @@
+"""The command `thon`. Nothing is imported before it is needed, so that help and completion answer at once."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from thon.cli.faults import guarded
+from thon.job.registry import listings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+COMMANDS = {
+    "jobs": ("thon.cli.look", "List the jobs of a project"),
+    "show": ("thon.cli.look", "Show a job, or the options of a job type"),
+    "repeat": ("thon.cli.again", "Do a job again, as a new job"),
+    "resume": ("thon.cli.again", "Go on with a job that was interrupted or failed"),
+    "completion": ("thon.cli.completion", "Print what makes the shell complete thon's commands"),
+}
+"""Commands that are no jobs: module and summary. Each is an attribute `command_NAME` of its module."""
+
+
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
+
+
+class Faces(click.Group):
+    """A group whose commands are the job types and `COMMANDS`, each loaded when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names of all commands."""
+        return [*(name for name in listings() if name not in COMMANDS), *COMMANDS]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of a name; None if there is none."""
+        if cmd_name in COMMANDS:
+            module = importlib.import_module(COMMANDS[cmd_name][0])
+            return getattr(module, f"command_{cmd_name}")
+        if cmd_name in listings():
+            from thon.cli.job_command import job_command  # noqa: PLC0415
+
+            return job_command(cmd_name)
+        return None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that was typed, or an error with what may have been meant."""
+        if args and not args[0].startswith("-") and args[0] not in self.list_commands(ctx):
+            near = difflib.get_close_matches(args[0], self.list_commands(ctx), n=3)
+            hint = f" Did you mean {' or '.join(near)}?" if near else " `thon --help` lists them."
+            raise click.UsageError(f"No such command '{args[0]}'.{hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the jobs by stage, then the other commands."""
+        stages: dict[str, list[tuple[str, str]]] = {}
+        for name, listing in listings().items():
+            if name not in COMMANDS:
+                stages.setdefault(listing.stage, []).append((name, listing.summary))
+        for stage, rows in stages.items():
+            with formatter.section(stage.capitalize()):
+                formatter.write_dl(rows)
+        with formatter.section("Projects"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
+
+
+def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        from importlib.metadata import version  # noqa: PLC0415
+
+        click.echo(f"thon {version('thon')}")
+        ctx.exit()
+
+
+@click.group(
+    cls=Faces, no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+)
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Print the version."
+)
+def thon() -> None:
+    """From what the microscope writes to a structure.
+
+    Each job takes files or earlier jobs (J001) and writes a new job into a project's folder; `thon JOB --help` tells
+    its options.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    return guarded(
+        lambda: thon.main(given, prog_name="thon", standalone_mode=False), show_traceback="--traceback" in given
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,196 @@
+"""Does what a job's subcommand was asked: makes out inputs and options, runs the steps, tells how it went."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from thon.base.errors import InputError
+from thon.base.options import Options
+from thon.cli.flags import Flag, read_options
+from thon.cli.plans import print_plans
+from thon.cli.progress import Teller, make_teller
+from thon.engine.dry_run import dry_run
+from thon.engine.inputs import add_port, file_items, is_job, item_name, job_items, job_of
+from thon.engine.run import run_steps, worst
+from thon.engine.steps import Step
+from thon.job.folder import JobFolder, storing
+from thon.job.places import stored
+from thon.job.record import Reference, RunSettings
+from thon.project.project import Project, check_writable
+from thon.project.request import Items
+
+
+@dataclass(frozen=True)
+class Typed:
+    """What a person typed after `thon JOB`.
+
+    Args:
+        steps: The jobs to run, an importer for files first where there is one.
+        given: For each step, its flags and their values.
+        inputs: Files or jobs.
+        ports: What goes into the further ports.
+        settings: How to run.
+        output: The project's folder.
+        target: The new file of a standalone tool.
+        overwrite: Whether that may be replaced.
+        dry_run: Only say what would be done.
+        quiet: Say nothing but errors.
+        as_json: Print JSON lines.
+        show_traceback: Show where an error came from.
+    """
+
+    steps: list[Step]
+    given: list[list[tuple[Flag, Any]]]
+    inputs: list[str]
+    ports: dict[str, str]
+    settings: RunSettings
+    output: Path | None
+    target: Path | None
+    overwrite: bool
+    dry_run: bool
+    quiet: bool
+    as_json: bool
+    show_traceback: bool
+
+
+def run_command(typed: Typed) -> int:
+    """Run a job's subcommand; returns the exit code.
+
+    Raises:
+        ThonError: Something that was typed, or that lies on the disk, is not right.
+    """
+    teller = make_teller(quiet=typed.quiet, as_json=typed.as_json, show_traceback=typed.show_traceback)
+    if typed.target is not None:
+        return _run_standalone(typed, typed.target, teller)
+    from_jobs = [is_job(text) for text in typed.inputs]
+    if any(from_jobs) and not all(from_jobs):
+        raise InputError("files and jobs are mixed", got=" ".join(typed.inputs), expected="one or the other")
+    steps = _steps(typed, from_jobs=from_jobs[0])
+    if typed.dry_run:
+        return _dry_run(typed, steps, from_jobs=from_jobs[0])
+    project = _project(typed, from_jobs=from_jobs[0])
+    check_writable(project)
+    items = _items(typed, steps[0][0], project, from_jobs=from_jobs[0])
+    items = _connect_ports(typed, items, project)
+    with teller:
+        run = run_steps(project, steps, items, typed.settings, announce=teller.announce, watch=teller.watch)
+    teller.results(run)
+    return run.exit_code
+
+
+def _steps(typed: Typed, *, from_jobs: bool) -> list[tuple[Step, Options]]:
+    """The steps that run on such inputs, with their options."""
+    steps, given = typed.steps, typed.given
+    if from_jobs and steps[0].spec.ports[0].takes_file:
+        if given[0]:
+            flags = ", ".join(f"--{flag.name}" for flag, _ in given[0])
+            raise InputError(
+                f"{flags}: an option of '{steps[0].spec.name}', which is for files, not for jobs", expected="a file"
+            )
+        steps, given = steps[1:], given[1:]
+    if not steps:
+        raise InputError(f"'{typed.steps[0].spec.name}' takes files, not jobs", got=" ".join(typed.inputs))
+    if not from_jobs and not steps[0].spec.ports[0].takes_file:
+        raise InputError(
+            f"'{steps[0].spec.name}' takes {steps[0].spec.ports[0].type.__name__} from an earlier job",
+            got=" ".join(typed.inputs),
+            expected="a number such as J002",
+        )
+    return [
+        (step, read_options(step.spec.options, flags)) for step, flags in zip(steps, map(_absolute, given), strict=True)
+    ]
+
+
+def _absolute(given: list[tuple[Flag, Any]]) -> list[tuple[Flag, Any]]:
+    """The same values with paths made absolute, for the job runs elsewhere."""
+    return [(flag, os.path.abspath(value) if flag.type is Path else value) for flag, value in given]
+
+
+def _project(typed: Typed, *, from_jobs: bool) -> Project:
+    if typed.output is not None:
+        return Project.create(typed.output)
+    if from_jobs:
+        job, _ = job_of(typed.inputs[0], _around())
+        return Project(job.root)
+    return Project.open(Path.cwd())
+
+
+def _around() -> Project | None:
+    try:
+        return Project.open(Path.cwd())
+    except InputError:
+        return None
+
+
+def _items(typed: Typed, step: Step, project: Project, *, from_jobs: bool) -> Items:
+    if not from_jobs:
+        return file_items(step.spec, typed.inputs, project)
+    return job_items(step.spec, [job_of(text, project) for text in typed.inputs], project)
+
+
+def _connect_ports(typed: Typed, items: Items, project: Project) -> Items:
+    for port, text in typed.ports.items():
+        if is_job(text):
+            folder, only = job_of(text, project)
+            items = add_port(items, port, folder, only)
+        else:
+            reference = [Reference(file=stored(os.path.abspath(text), project.root))]
+            items = {item: ports | {port: reference} for item, ports in items.items()}
+    return items
+
+
+def _dry_run(typed: Typed, steps: list[tuple[Step, Options]], *, from_jobs: bool) -> int:
+    if from_jobs:
+        jobs = [job_of(text, Project(typed.output) if typed.output else _around()) for text in typed.inputs]
+        values = {item: folder.output(item) for folder, only in jobs for item in ([only] if only else folder.items())}
+    else:
+        values = {item_name(Path(text)): Path(text).absolute() for text in typed.inputs}
+        missing = [text for text in typed.inputs if not Path(text).exists()]
+        if missing:
+            raise InputError("no such file", path=missing[0], mend="check the path")
+    plans, allowed = dry_run(steps, values, typed.settings)
+    print_plans(plans, allowed, where=typed.output or Path.cwd(), as_json=typed.as_json)
+    return worst([one.error.exit_code for one in plans if one.error is not None])
+
+
+def _run_standalone(typed: Typed, target: Path, teller: Teller) -> int:
+    """Run a tool in a project that is thrown away, and put its one file where it was asked for."""
+    if target.exists() and not typed.overwrite:
+        raise InputError("exists already", path=target, mend="--overwrite, or another name")
+    if not target.absolute().parent.is_dir():
+        raise InputError("no such folder", path=target.absolute().parent, mend="make it first")
+    given = [(flag, value) for flag, value in _absolute(typed.given[-1])]
+    step = typed.steps[-1]
+    options = read_options(step.spec.options, given).model_copy(update={"target": target.name})
+    if typed.dry_run:
+        plans, allowed = dry_run([(step, options)], {target.name: Path(typed.inputs[0]).absolute()}, typed.settings)
+        print_plans(plans, allowed, where=target.absolute().parent, as_json=typed.as_json)
+        return 0
+    with storing(target), tempfile.TemporaryDirectory(prefix=".thon-", dir=target.absolute().parent) as scratch:
+        project = Project.create(Path(scratch) / "project")
+        items = file_items(step.spec, typed.inputs, project)
+        with teller:
+            run = run_steps(
+                project, [(step, options)], items, typed.settings, announce=teller.ignore, watch=teller.watch
+            )
+        if run.exit_code == 0:
+            _deliver(run.jobs[-1], target, overwrite=typed.overwrite)
+            teller.delivered(target)
+    return run.exit_code
+
+
+def _deliver(job: JobFolder, target: Path, *, overwrite: bool) -> None:
+    """Put what the tool made, and what belongs beside it, where it was asked for."""
+    (item,) = job.items()
+    made = [file for file in (job.outputs / item).iterdir() if file.name not in ("record.json", "record.npz")]
+    taken = [file.name for file in made if (target.parent / file.name).exists()]
+    if taken and not overwrite:
+        raise InputError("exist already", path=target.parent, got=", ".join(taken), mend="--overwrite, or another name")
+    for file in made:
+        for one in (file, *file.rglob("*")):
+            one.chmod(one.stat().st_mode | 0o200)
+        file.replace(target.parent / file.name)

@@ -1,0 +1,115 @@
+"""Runs the steps of a command one after another, each on what the one before finished.
+
+A command that is given again continues: a step that is finished with the same options on the same inputs is kept, one
+that was interrupted or failed is taken up where it stopped, and only what is new becomes a new job.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from thon.base.errors import StoreError
+from thon.base.options import Options
+from thon.engine.inputs import job_items
+from thon.engine.local import Watch, run_local
+from thon.engine.steps import Step
+from thon.job.folder import JobFolder
+from thon.job.item import read_options
+from thon.job.record import RunSettings
+from thon.job.registry import load_job
+from thon.project.project import Project
+from thon.project.request import Items, Request, draft, new_job, same_job
+
+Start = Literal["new", "resumed", "kept"]
+Announce = Callable[[JobFolder, Start], None]
+
+
+@dataclass(frozen=True)
+class Run:
+    """How a command ended: its jobs in order, and the exit code."""
+
+    jobs: tuple[JobFolder, ...]
+    exit_code: int
+
+
+def run_steps(
+    project: Project,
+    steps: Sequence[tuple[Step, Options]],
+    items: Items,
+    settings: RunSettings,
+    *,
+    announce: Announce,
+    watch: Watch,
+) -> Run:
+    """Run the steps, the first on `items`.
+
+    A step whose items failed in part is followed by the next on those that are done, and the exit code tells.
+
+    Raises:
+        KeyboardInterrupt: The run was stopped; the same command, or `thon resume`, continues.
+        ThonError: An input is no good, the disk refuses, or a worker died.
+    """
+    jobs: list[JobFolder] = []
+    codes: list[int] = []
+    for number, (step, options) in enumerate(steps):
+        if number:
+            items = job_items(step.spec, [(jobs[-1], None)], project)
+        request = Request(step.spec, options, items, settings, step.source)
+        folder, code = run_request(project, request, announce=announce, watch=watch)
+        jobs.append(folder)
+        codes.append(code)
+        if code and not folder.items():
+            break
+    return Run(tuple(jobs), worst(codes))
+
+
+def run_request(project: Project, request: Request, *, announce: Announce, watch: Watch) -> tuple[JobFolder, int]:
+    """Run one job, or go on with the job that was asked the same before."""
+    drafted = draft(project, request)
+    folder = same_job(project, drafted)
+    if folder is None:
+        folder = new_job(project, drafted)
+        announce(folder, "new")
+        return folder, run_local(folder, watch)
+    return folder, resume(folder, announce=announce, watch=watch, settings=request.settings)
+
+
+def resume(folder: JobFolder, *, announce: Announce, watch: Watch, settings: RunSettings | None = None) -> int:
+    """Go on with a job where it stopped; what is finished is kept, half-written items are done anew.
+
+    Raises:
+        StoreError: Somebody runs it.
+    """
+    record = folder.read()
+    if record.state == "finished":
+        announce(folder, "kept")
+        return 0
+    with folder.lock():
+        if settings is not None and settings != record.settings:
+            folder.write(record.model_copy(update={"settings": settings}))
+    announce(folder, "resumed")
+    return run_local(folder, watch)
+
+
+def repeat(folder: JobFolder, *, announce: Announce, watch: Watch) -> tuple[JobFolder, int]:
+    """Do a job again, as a new job with the same options, inputs and seed.
+
+    Raises:
+        StoreError: Its options are no longer valid for this version of thon.
+    """
+    record, project = folder.read(), Project(folder.root)
+    spec = load_job(record.type)
+    try:
+        options = read_options(spec, record.options, folder.root)
+    except ValueError as error:
+        raise StoreError("the options of this job are no longer valid", path=folder.path, got=error) from error
+    again = new_job(project, draft(project, Request(spec, options, record.items, record.settings, record.source)))
+    announce(again, "new")
+    return again, run_local(again, watch)
+
+
+def worst(codes: Sequence[int]) -> int:
+    """One exit code for several: 1 (ours) outweighs 2 (the user's), which outweighs 0."""
+    return 1 if any(code not in (0, 2) for code in codes) else max(codes, default=0)

@@ -1,0 +1,277 @@
+"""A job's folder on disk: `job.json`, `events.jsonl`, `outputs/ITEM/`, `previews/ITEM/`, `errors/ITEM.log`.
+
+An item is written into `outputs/.tmp-ITEM` and renamed to `outputs/ITEM` once every byte is on the disk, so whatever
+bears its final name is whole. Whoever runs the job holds a lock on the folder, which the system releases when that
+process dies in whatever way; the processes of a pool hold one on `outputs`, so that a worker that comes after a kill
+waits until they are gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import io
+import json
+import os
+import shutil
+import time
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import ValidationError
+
+from thon.base.errors import FormatError, StoreError
+from thon.data.record import from_json, to_json
+from thon.job.events import Event, append_event, read_events
+from thon.job.places import found, stored
+from thon.job.record import JobRecord, State
+
+UNFINISHED = ".tmp-"
+OWN = "./"
+"""Begins the stored path of a file in the item's own folder; other paths are stored as `thon.job.places` says."""
+
+LOCK_SECONDS = 3.0
+"""How long to wait for a worker that is just dying."""
+
+POOL_SECONDS = 20.0
+"""How long to wait for the processes of a killed worker's pool."""
+
+
+class JobFolder:
+    """Reads and writes one job folder.
+
+    Args:
+        path: The folder, directly inside its project.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path.absolute()
+
+    @property
+    def root(self) -> Path:
+        """The project's folder."""
+        return self.path.parent
+
+    @property
+    def outputs(self) -> Path:
+        """Folder of the finished items."""
+        return self.path / "outputs"
+
+    @property
+    def events_file(self) -> Path:
+        """The log of events."""
+        return self.path / "events.jsonl"
+
+    def read(self) -> JobRecord:
+        """The job's record.
+
+        Raises:
+            StoreError: There is none, or it cannot be read.
+        """
+        file = self.path / "job.json"
+        try:
+            return JobRecord.model_validate_json(file.read_bytes())
+        except FileNotFoundError as error:
+            raise StoreError("no job here", path=self.path, expected="a file job.json") from error
+        except (OSError, ValidationError) as error:
+            raise StoreError("the job's record cannot be read", path=file, got=str(error).split("\n")[0]) from error
+
+    def write(self, record: JobRecord) -> None:
+        """Replace the job's record in one step."""
+        with storing(self.path):
+            write_whole(self.path / "job.json", record.model_dump_json(indent=1).encode() + b"\n")
+
+    def state(self) -> State:
+        """The job's state; a job that is marked running although nobody runs it was interrupted."""
+        state = self.read().state
+        return "interrupted" if state == "running" and not self.is_running() else state
+
+    def emit(self, event: Event) -> None:
+        """Append an event."""
+        with storing(self.events_file):
+            append_event(self.events_file, event)
+
+    def events(self) -> Iterator[Event]:
+        """All events so far."""
+        return read_events(self.events_file)
+
+    @contextlib.contextmanager
+    def lock(self) -> Generator[None]:
+        """Hold the job; nobody else can run it meanwhile.
+
+        Raises:
+            StoreError: Somebody else runs it, or there is no such folder.
+        """
+        if not self.path.is_dir():
+            raise StoreError("no job here", path=self.path, expected="a job's folder")
+        descriptor = os.open(self.path, os.O_RDONLY)
+        try:
+            if not _lock(descriptor, LOCK_SECONDS):
+                raise StoreError("this job is running", path=self.path, mend="wait for it to end")
+            yield
+        finally:
+            os.close(descriptor)
+
+    def is_running(self) -> bool:
+        """Whether a worker holds the job."""
+        descriptor = os.open(self.path, os.O_RDONLY)
+        try:
+            return not _lock(descriptor, 0)
+        finally:
+            os.close(descriptor)
+
+    def items(self) -> list[str]:
+        """Names of the finished items."""
+        if not self.outputs.is_dir():
+            return []
+        return sorted(entry.name for entry in self.outputs.iterdir() if not entry.name.startswith(UNFINISHED))
+
+    def begin_item(self, item: str) -> Path:
+        """An empty temporary folder for an item's outputs."""
+        folder = self.outputs / f"{UNFINISHED}{item}"
+        with storing(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+        return folder
+
+    def commit_item(self, item: str, record: Any) -> int:
+        """Put an item's outputs and record into their final place in one step; returns their size in bytes."""
+        folder, final = self.outputs / f"{UNFINISHED}{item}", self.outputs / item
+        inside = f"{folder}{os.sep}"
+        arrays: dict[str, np.ndarray] = {}
+
+        def place(path: str) -> str:
+            return f"{OWN}{path.removeprefix(inside)}" if path.startswith(inside) else stored(path, self.root)
+
+        data = to_json(record, place=place, arrays=arrays)
+        with storing(final):
+            if arrays:
+                (folder / "record.npz").write_bytes(_npz(arrays))
+            (folder / "record.json").write_text(json.dumps(data, allow_nan=False, ensure_ascii=False, indent=1) + "\n")
+            size = _settle(folder)
+            folder.rename(final)
+            _sync(self.outputs)
+        return size
+
+    def output(self, item: str) -> Any:
+        """The record of a finished item, its paths absolute.
+
+        Raises:
+            StoreError: The item is not finished, or its record is damaged.
+        """
+        folder = self.outputs / item
+
+        def find(text: str) -> str:
+            return str(folder / text.removeprefix(OWN)) if text.startswith(OWN) else found(text, self.root)
+
+        try:
+            data = json.loads((folder / "record.json").read_bytes())
+            large = folder / "record.npz"
+            arrays = dict(np.load(large)) if large.exists() else {}
+            return from_json(data, find=find, arrays=arrays)
+        except FileNotFoundError as error:
+            raise StoreError(f"no finished item '{item}'", path=self.path, expected=", ".join(self.items())) from error
+        except (OSError, ValueError) as error:
+            if isinstance(error, FormatError) and error.path is not None:
+                raise
+            raise StoreError("the item's record cannot be read", path=folder, got=error) from error
+
+    def discard_unfinished(self) -> None:
+        """Remove what an interrupted run left half-written."""
+        for left in [*self.outputs.glob(f"{UNFINISHED}*"), *self.path.glob(f"{UNFINISHED}*")]:
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
+
+    def join_pool(self) -> int:
+        """Hold the outputs as one of several processes, until this process ends; returns the descriptor."""
+        descriptor = os.open(self.outputs, os.O_RDONLY)
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        return descriptor
+
+    def await_pool(self) -> None:
+        """Wait until the processes of a killed worker's pool are gone.
+
+        Raises:
+            StoreError: They do not go.
+        """
+        with storing(self.outputs):
+            self.outputs.mkdir(exist_ok=True)
+        descriptor = os.open(self.outputs, os.O_RDONLY)
+        try:
+            if not _lock(descriptor, POOL_SECONDS):
+                raise StoreError("processes of an earlier run are still writing here", path=self.outputs)
+        finally:
+            os.close(descriptor)
+
+    def seal(self) -> None:
+        """Make the files of a finished job read-only."""
+        for file in [self.path / "job.json", *self.outputs.rglob("*")]:
+            if file.is_file() and not file.is_symlink():
+                file.chmod(file.stat().st_mode & ~0o222)
+
+
+@contextlib.contextmanager
+def storing(path: Path) -> Generator[None]:
+    """Turn what a disk refuses into a `StoreError` that says how to mend it."""
+    mends = {
+        errno.ENOSPC: "free some space, then `thon resume`",
+        errno.EDQUOT: "free some of your quota, then `thon resume`",
+        errno.EROFS: "choose an output folder on a disk that can be written",
+        errno.EACCES: "choose an output folder that you may write",
+        errno.EPERM: "choose an output folder that you may write",
+    }
+    try:
+        yield
+    except OSError as error:
+        if error.errno in mends:
+            raise StoreError("cannot write", path=path, got=error.strerror, mend=mends[error.errno]) from error
+        raise
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file in one step: its old content stays until the new one is on the disk."""
+    part = path.with_name(f"{UNFINISHED}{path.name}")
+    with part.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+
+
+def _lock(descriptor: int, seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(0.1)
+        else:
+            return True
+
+
+def _settle(folder: Path) -> int:
+    """Force every file to the disk; returns their size in bytes."""
+    size = 0
+    for file in folder.rglob("*"):
+        if file.is_file():
+            _sync(file)
+            size += file.stat().st_size
+    return size
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _npz(arrays: dict[str, np.ndarray]) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)  # pyright: ignore[reportArgumentType]
+    return buffer.getvalue()

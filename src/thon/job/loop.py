@@ -1,0 +1,87 @@
+"""The loop over a job's items, in this process or over a pool of processes."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+from thon.base.errors import JobError
+from thon.job.folder import JobFolder
+from thon.job.item import Outcome, run_item
+from thon.job.machine import job_resources, share
+from thon.job.plan import Resources
+from thon.job.record import JobRecord
+
+
+def run_items(folder: JobFolder, record: JobRecord) -> None:
+    """Do every item that is not finished, and note in `record` how each ended.
+
+    Raises:
+        KeyboardInterrupt: Passed on; finished items are kept.
+        JobError: A worker process was killed.
+    """
+    finished = set(folder.items())
+    pending = [item for item in record.items if item not in finished]
+    workers = min(record.settings.workers, len(pending))
+    resources = share(job_resources(record), max(workers, 1))
+    outcomes = _one_by_one(folder, pending, resources) if workers <= 1 else _pooled(folder, pending, resources, workers)
+    for outcome in outcomes:
+        record.results[outcome.item] = outcome.result
+        record.used |= outcome.used
+        folder.write(record)
+
+
+def _one_by_one(folder: JobFolder, items: list[str], resources: Resources) -> Iterator[Outcome]:
+    for item in items:
+        yield run_item(folder.path, item, resources)
+
+
+def _pooled(folder: JobFolder, items: list[str], resources: Resources, workers: int) -> Iterator[Outcome]:
+    # Spawned, not forked: a forked child would share the state of torch's and numba's threads.
+    method = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(
+        workers, mp_context=method, initializer=_enter_pool, initargs=(folder.path, os.getpid())
+    ) as pool:
+        try:
+            yield from over(pool, folder.path, items, resources)
+        except BrokenProcessPool as error:
+            raise JobError(
+                "a worker process was killed", mend="if memory ran out, use fewer --workers; then `thon resume`"
+            ) from error
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in multiprocessing.active_children():
+                process.terminate()
+            raise
+
+
+def over(executor: Executor, path: Path, items: list[str], resources: Resources) -> Iterator[Outcome]:
+    """Do items over any executor of `concurrent.futures`; outcomes come as they are ready."""
+    futures = [executor.submit(run_item, path, item, resources) for item in items]
+    for future in as_completed(futures):
+        yield future.result()
+
+
+def watch_process(parent: int, when_gone: Callable[[], object]) -> None:
+    """Do something once this process has lost its parent."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.3)
+        when_gone()
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _enter_pool(path: Path, parent: int) -> None:
+    """Ctrl-C is the worker's affair, which ends its pool; without the worker a pool process must not go on."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    JobFolder(path).join_pool()
+    watch_process(parent, lambda: os._exit(1))

@@ -1,0 +1,108 @@
+"""What runs a job: host, processor, versions, and the resources that it may use."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import os
+import platform
+import subprocess
+from pathlib import Path
+
+from thon.job.plan import Resources
+from thon.job.record import JobRecord, RunSettings, Software
+from thon.job.registry import load_job
+
+PACKAGES = ("torch", "numba", "numpy", "scipy")
+
+
+def now() -> str:
+    """The present time, ISO 8601, UTC."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
+
+
+def software() -> Software:
+    """Versions of thon and of what it computes with, and thon's commit where it runs from a checkout."""
+    packages: dict[str, str] = {}
+    for name in PACKAGES:
+        try:
+            packages[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return Software(version=_version(), commit=_commit(), python=platform.python_version(), packages=packages)
+
+
+def describe_machine() -> dict[str, str]:
+    """Host and processor."""
+    return {"host": platform.node(), "cpu": _processor()}
+
+
+def job_resources(record: JobRecord) -> Resources:
+    """Resources of the whole job as its settings ask for them, on this machine."""
+    return resources(record.settings, load_job(record.type).gpus)
+
+
+def resources(settings: RunSettings, gpus: int) -> Resources:
+    """Resources of a whole job of a type that can use so many GPUs, on this machine."""
+    memory = int(settings.memory * 1e9) if settings.memory is not None else int(0.8 * free_memory())
+    device = settings.device
+    if device == "auto":
+        device = "cuda" if gpus and Path("/dev/nvidiactl").exists() else "cpu"
+    return Resources(threads=settings.threads or len(os.sched_getaffinity(0)), memory=memory, device=device)
+
+
+def share(whole: Resources, workers: int) -> Resources:
+    """What one of several workers may use."""
+    return Resources(max(1, whole.threads // workers), whole.memory // workers, whole.device)
+
+
+def limit_threads(record: JobRecord) -> None:
+    """Tell numerical libraries, which this process has not loaded yet, how many threads each worker may start."""
+    threads = max(1, (record.threads or 1) // min(record.settings.workers, max(len(record.items), 1)))
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
+        os.environ[name] = str(threads)
+
+
+def free_memory() -> int:
+    """Memory that can be used without swapping, bytes; a container's limit counts."""
+    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    for line in Path("/proc/meminfo").read_text().splitlines() if Path("/proc/meminfo").exists() else ():
+        if line.startswith("MemAvailable:"):
+            free = int(line.split()[1]) * 1024
+    limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
+    try:
+        return min(free, int(limit.read_text()) - int(used.read_text()))
+    except (OSError, ValueError):
+        return free
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version("thon")
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"
+
+
+def _commit() -> str | None:
+    """Commit of the checkout that thon runs from, with "+" where it was changed since; None for an installed thon."""
+    folder = Path(__file__).parent
+    try:
+        tracked = _git(folder, "ls-files", "--error-unmatch", Path(__file__).name)
+        commit = _git(folder, "rev-parse", "HEAD")
+        changed = _git(folder, "status", "--porcelain", "--untracked-files=no", "--", str(folder.parent))
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return f"{commit}{'+' if changed else ''}" if tracked else None
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(folder), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    for line in info.read_text().splitlines() if info.exists() else ():
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return platform.machine()

@@ -1,0 +1,34 @@
+"""Which jobs a command runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from thon.base.errors import InputError
+from thon.engine.steps import steps_of
+
+CHAIN = '''
+"""A chain."""
+from thon.job.spec import chain
+wrong = chain({steps}, name="wrong", title="Wrong", stage="test")
+'''
+
+
+def test_a_job_on_records_gets_an_importer_in_front() -> None:
+    steps = steps_of("smooth-numbers")
+    assert [(step.spec.name, step.implicit) for step in steps] == [("read-numbers", True), ("smooth-numbers", False)]
+    assert [step.prefix for step in steps] == ["read", "smooth"]
+
+
+def test_a_job_on_files_and_a_chain_that_begins_with_one_do_not() -> None:
+    assert [step.spec.name for step in steps_of("read-numbers")] == ["read-numbers"]
+    assert not any(step.implicit for step in steps_of("numbers"))
+
+
+def test_a_chain_whose_steps_do_not_connect(tmp_path: Path, dummy_jobs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "wrong.py").write_text(CHAIN.format(steps='"import-tilts", "smooth-numbers"'))
+    monkeypatch.setenv("THON_JOBS", f"{dummy_jobs}:{tmp_path}")
+    with pytest.raises(InputError, match="'smooth-numbers' does not connect to 'import-tilts'"):
+        steps_of("wrong")
