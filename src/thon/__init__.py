@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from thon.data.geometry import LocalField, TiltGeometry
     from thon.data.tilt_series import TiltSeries
 
-# PyTorch and Numba take seconds to load; every face of thon must answer before that.
-for _name in ("torch", "numba"):
+# These take seconds to load; every face of thon must answer before that.
+for _name in ("torch", "numba", "scipy"):
     defer(_name)
 
 _public = {

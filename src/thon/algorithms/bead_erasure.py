@@ -6,15 +6,20 @@ and the scatter of the ring.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
+import scipy
+import torch
 from annotated_types import Ge
 from jaxtyping import Bool, Float
-from scipy import ndimage
 
+from thon.algorithms.alignment_images import bin_images
+from thon.algorithms.bead_tracking import BeadTrackingOptions, track_beads
+from thon.algorithms.bundle import initial_points
 from thon.base.errors import InputError
 from thon.base.options import Options, Unit
+from thon.data.geometry import TiltGeometry
 
 
 class BeadErasureOptions(Options):
@@ -118,8 +123,8 @@ def _texture(
     usable = ~gone & np.isfinite(image)
     values = np.where(usable, np.nan_to_num(image), 0).astype(np.float64)
     width = 2 * radius
-    smooth = ndimage.gaussian_filter(values, width) / np.maximum(
-        ndimage.gaussian_filter(usable.astype(np.float64), width), 1e-3
+    smooth = scipy.ndimage.gaussian_filter(values, width) / np.maximum(
+        scipy.ndimage.gaussian_filter(usable.astype(np.float64), width), 1e-3
     )
     power = np.square(np.abs(np.fft.rfft2(np.where(usable, values - smooth, 0))))
     frequency = np.hypot(np.fft.fftfreq(image.shape[0])[:, None], np.fft.rfftfreq(image.shape[1])[None])
@@ -128,3 +133,57 @@ def _texture(
     noise = np.fft.rfft2(random.standard_normal(image.shape)) * np.sqrt(mean[shell])
     texture = np.fft.irfft2(noise, image.shape)
     return texture / max(float(texture.std()), 1e-30)
+
+
+def find_bead_positions(
+    images: Any, geometry: TiltGeometry, pixel_size: float, options: BeadTrackingOptions | None = None
+) -> tuple[Float[np.ndarray, "points images 2"], float]:
+    """Where beads lie in aligned images, also in those where they were not seen, and their diameter.
+
+    Args:
+        images: (tilts, rows, columns), whatever gives one image by its index; read once, binned to about 1000 px.
+        geometry: Of the images.
+        pixel_size: Å.
+        options: How beads are found and followed.
+
+    Returns:
+        (y, x) of each bead from each image's centre, Å, and the diameter, Å.
+    """
+    factor = max(1, round(max(images.shape[1:]) / 1000))
+    binned = [bin_images(torch.from_numpy(np.array(images[k], np.float32))[None], factor)[0] for k in range(len(images))]
+    small = torch.stack(binned).numpy()
+    found = track_beads(small, pixel_size * factor, geometry, options)
+    points = initial_points(found.tracks, geometry)
+    return np.swapaxes(geometry.project(points[np.isfinite(points).all(1)]), 0, 1), found.diameter
+
+
+class ErasedImages:
+    """Images whose beads are erased as each is read.
+
+    Args:
+        images: (tilts, rows, columns), whatever gives one image by its index.
+        position: (points, tilts, 2) from each image's centre, Å.
+        diameter: Of the beads, Å.
+        pixel_size: Å.
+        options: Sizes and seed.
+    """
+
+    def __init__(
+        self,
+        images: Any,
+        position: Float[np.ndarray, "points images 2"],
+        diameter: float,
+        pixel_size: float,
+        options: BeadErasureOptions | None = None,
+    ) -> None:
+        self.images, self.position, self.diameter, self.pixel_size = images, position, diameter, pixel_size
+        self.options = options or BeadErasureOptions()
+        self.shape = images.shape
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, k: int) -> np.ndarray:
+        options = self.options.model_copy(update={"seed": self.options.seed + k})
+        image = np.asarray(self.images[k], np.float32)[None]
+        return erase_beads(image, self.position[:, k : k + 1], self.diameter, self.pixel_size, options)[0]

@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from typing import Annotated
 
 import numpy as np
+import scipy
 from annotated_types import Ge, Gt
 from jaxtyping import Float, Int
-from scipy import ndimage, optimize
 
 from thon.algorithms.beads import BeadOptions, find_beads, measure_bead_diameter
 from thon.algorithms.bundle import BundleOptions, BundleSolution, adjust_bundle
@@ -244,7 +244,7 @@ def vote_shift(
         return np.zeros(2)
     bins = max(3, 2 * int(np.ceil(2 * reach / tolerance)))
     votes = np.histogram2d(*pairs.T, bins=bins, range=[[-reach, reach]] * 2)[0]
-    smooth = ndimage.gaussian_filter(votes, 2.0)
+    smooth = scipy.ndimage.gaussian_filter(votes, 2.0)
     best = (np.array(np.unravel_index(smooth.argmax(), votes.shape)) + 0.5) * 2 * reach / bins - reach
     close = pairs[np.linalg.norm(pairs - best, axis=1) < 2 * tolerance]
     return np.median(close, axis=0) if len(close) else best
@@ -256,7 +256,7 @@ def match_beads(
     """Pairs (point, bead) that together are closest, none farther than the window; points at NaN stay alone."""
     distance = np.linalg.norm(predicted[:, None] - found[None], axis=-1)
     distance = np.where(np.isfinite(distance), np.minimum(distance, window), window)
-    point, bead = optimize.linear_sum_assignment(distance)
+    point, bead = scipy.optimize.linear_sum_assignment(distance)
     close = distance[point, bead] < window
     return point[close], bead[close]
 

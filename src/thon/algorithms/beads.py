@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import numpy as np
+import scipy
 from annotated_types import Ge, Gt
 from jaxtyping import Float
-from scipy import ndimage, signal, special
 
 from thon.base.errors import InputError
 from thon.base.options import Advanced, Options, Unit
@@ -113,7 +113,7 @@ def bead_response(bright: Float[np.ndarray, "rows columns"], radius: float) -> F
     ring = (1 - _disc(distance, 1.25 * radius)) * _disc(distance, 1.8 * radius)
     kernel = disc / disc.sum() - ring / ring.sum()
     padded = np.pad(bright, reach, mode="reflect")
-    response = signal.fftconvolve(padded, kernel, mode="valid")
+    response = scipy.signal.fftconvolve(padded, kernel, mode="valid")
     middle = np.median(response)
     noise = 1.4826 * np.median(np.abs(response - middle))
     return (response - middle) / max(float(noise), 1e-30)
@@ -128,7 +128,7 @@ def _bright(image: np.ndarray, options: BeadOptions) -> Float[np.ndarray, "rows 
 
 
 def _disc(distance: np.ndarray, radius: float) -> np.ndarray:
-    return 0.5 * special.erfc((distance - radius) / (np.sqrt(2) * EDGE))
+    return 0.5 * scipy.special.erfc((distance - radius) / (np.sqrt(2) * EDGE))
 
 
 def _radius(diameter: float, pixel_size: float, shape: tuple[int, ...]) -> float:
@@ -149,7 +149,7 @@ def _radius(diameter: float, pixel_size: float, shape: tuple[int, ...]) -> float
 def _peaks(response: np.ndarray, radius: float, threshold: float, margin: float) -> np.ndarray:
     """Pixels of local maxima above the threshold, strongest first."""
     size = 2 * max(round(0.8 * radius), 1) + 1
-    top = (response == ndimage.maximum_filter(response, size)) & (response > threshold)
+    top = (response == scipy.ndimage.maximum_filter(response, size)) & (response > threshold)
     edge = int(np.ceil(2 * radius * margin))
     if edge:
         inside = np.zeros_like(top)
@@ -240,7 +240,7 @@ def _half_contrast_radius(bright: np.ndarray, radius: float, strongest: int) -> 
     angle = np.linspace(0, 2 * np.pi, 32, endpoint=False)
     ring = np.stack([np.sin(angle), np.cos(angle)], -1)[None, None] * distance[:, None, None]
     samples = position[:, None, None] + ring
-    profile = ndimage.map_coordinates(bright, samples.reshape(-1, 2).T, order=1, mode="nearest")
+    profile = scipy.ndimage.map_coordinates(bright, samples.reshape(-1, 2).T, order=1, mode="nearest")
     profile = np.median(profile.reshape(len(position), len(distance), -1).mean(-1), axis=0)
     half = (profile[: len(distance) // 4].mean() + profile[-len(distance) // 5 :].mean()) / 2
     below = np.nonzero(profile < half)[0]

@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from typing import Annotated
 
 import numpy as np
+import scipy
 from annotated_types import Ge, Gt
 from jaxtyping import Float
-from scipy import linalg, sparse
 
 from thon.algorithms.bundle import BundleOptions, BundleSolution, adjust_bundle
 from thon.algorithms.bundle_model import point_derivative
@@ -165,11 +165,13 @@ def _group(
     coupling = np.zeros((count, 3, 2, size))
     for d in range(2):
         for a in range(3):
-            collect = sparse.csr_matrix((w * derivative[:, d, a], (point, np.arange(len(point)))), (count, len(point)))
-            coupling[:, a, d] = sparse.csr_matrix(collect @ design).toarray()
+            collect = scipy.sparse.csr_matrix(
+                (w * derivative[:, d, a], (point, np.arange(len(point)))), (count, len(point))
+            )
+            coupling[:, a, d] = scipy.sparse.csr_matrix(collect @ design).toarray()
     coupling = coupling.reshape(count, 3, 2 * size)
     inverse = np.linalg.inv(normal + np.eye(3) * 1e-9 * max(float(w.max(initial=0)), 1e-30))
-    block = sparse.csr_matrix(design.T @ sparse.csr_matrix(design.multiply(w[:, None]))).toarray()
+    block = scipy.sparse.csr_matrix(design.T @ scipy.sparse.csr_matrix(design.multiply(w[:, None]))).toarray()
     matrix = np.kron(np.eye(2), block) - np.einsum("pax,pab,pby->xy", coupling, inverse, coupling, optimize=True)
     right = np.concatenate([design.T @ (w * r[:, d]) for d in range(2)])
     return _Group(matrix, right - np.einsum("pax,pab,pb->x", coupling, inverse, moves, optimize=True))
@@ -177,11 +179,11 @@ def _group(
 
 def _design(
     field: LocalField, along: np.ndarray, plane: Float[np.ndarray, "seen 2"], tilt: np.ndarray
-) -> sparse.csr_matrix:
+) -> scipy.sparse.csr_matrix:
     """Weight of each node (tilt, row, column) in each sighting."""
     rows, columns = field.basis(plane[:, 0], 0), field.basis(plane[:, 1], 1)
     product = np.einsum("ok,or,oc->okrc", along[tilt], rows, columns, optimize=True)
-    return sparse.csr_matrix(product.reshape(len(plane), -1))
+    return scipy.sparse.csr_matrix(product.reshape(len(plane), -1))
 
 
 def _penalty(shape: tuple[int, ...], ridge: float) -> Float[np.ndarray, "unknowns unknowns"]:
@@ -215,4 +217,4 @@ def _solve(groups: list[_Group], penalty: np.ndarray, smoothness: float | None) 
 
 
 def _solve_positive(matrix: np.ndarray, right: np.ndarray) -> np.ndarray:
-    return linalg.cho_solve(linalg.cho_factor(matrix, check_finite=False), right, check_finite=False)
+    return scipy.linalg.cho_solve(scipy.linalg.cho_factor(matrix, check_finite=False), right, check_finite=False)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Annotated
 
 import numpy as np
+import scipy
 import torch
 from annotated_types import Ge, Gt, Lt
 from jaxtyping import Float
-from scipy import ndimage
 
 from thon.algorithms.reconstruct import ReconstructOptions, reconstruct
 from thon.base.options import Options, Unit
@@ -69,7 +69,7 @@ def measure_thickness(
     depth = made.shape[0]
     z = (np.arange(depth) - depth // 2) * made.voxel_size + made.origin[0]
     middle = tuple(slice(n // 6, n - n // 6) for n in made.shape[1:])
-    common = ndimage.gaussian_filter1d((even * odd)[:, *middle], 60 / made.voxel_size, axis=0)
+    common = scipy.ndimage.gaussian_filter1d((even * odd)[:, *middle], 60 / made.voxel_size, axis=0)
     signal = np.sqrt(np.clip(common.mean((1, 2)), 0, None))
     lower, upper = _faces(z, signal, options.level)
     inclination = _inclination(common, z, made.voxel_size, (lower, upper), options.blocks)

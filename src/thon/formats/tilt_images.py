@@ -53,3 +53,9 @@ class TiltImages:
         if self._stack is not None:
             self._stack.close()
         self._stack = None
+
+    def __enter__(self) -> TiltImages:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -48,7 +48,7 @@ class IterationOptions(Options):
     relaxation: Annotated[float | None, Unit("1"), Gt(0), Le(2)] = None
     """Step length of SIRT (1 if not given) and SART (0.3 if not given)."""
 
-    subset: Annotated[int, Unit("tilts"), Ge(1)] = 1
+    subset: Annotated[int, Unit("tilts"), Ge(1)] = 4
     """Tilts that SART takes at a time."""
 
     positive: bool = False

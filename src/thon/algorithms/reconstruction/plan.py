@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from thon.algorithms.reconstruction.grid import ReconstructionGrid
@@ -98,13 +98,16 @@ def passes(options: ReconstructOptions) -> int:
             return 1
 
 
-def plan_for(grid: ReconstructionGrid, options: ReconstructOptions, *, keeps_output: bool) -> ReconstructionPlan:
+def plan_for(
+    grid: ReconstructionGrid, options: ReconstructOptions, *, keeps_output: bool, masked: bool = False
+) -> ReconstructionPlan:
     """Plan a reconstruction on a grid.
 
     Args:
         grid: Of the reconstruction.
         options: Method and budget.
         keeps_output: Whether the volumes stay in memory, for lack of a sink.
+        masked: Whether there is a mask.
 
     Raises:
         InputError: Not even the smallest slab fits the budget, or the strategy does not suit the geometry.
@@ -112,6 +115,8 @@ def plan_for(grid: ReconstructionGrid, options: ReconstructOptions, *, keeps_out
     projector = grid.projector()
     whole = _is_whole(options, projector)
     foot, budget = Footprint.of(options), int(options.memory * 1e9)
+    if masked:
+        foot = replace(foot, volumes=foot.volumes + 1)
     halo = projector.rows_halo
     voxels, pixels = 4 * projector.depth * grid.width, 4 * len(projector) * projector.columns  # bytes a row
     layout = pixels * projector.image_rows

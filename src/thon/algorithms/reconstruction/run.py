@@ -85,7 +85,7 @@ class Run:
     ):
         self.images, self.grid, self.options, self.sets = images, grid, options, sets
         self.initial, self.mask = self._checked("initial", initial), self._checked("mask", mask)
-        self.plan = plan_for(grid, options, keeps_output=sinks["full"] is None)
+        self.plan = plan_for(grid, options, keeps_output=sinks["full"] is None, masked=mask is not None)
         self.like = like_of(images)
         self.image_storage = Storage(self.like, self.plan.images_on_disk, scratch)
         self.whole = self.plan.strategy == "whole"
@@ -171,12 +171,8 @@ class Run:
         images = [laid.blocks[b] for b in blocks]
         if name != "full":
             images = [part.copy_(whole[index]) for part, whole in zip(system.new_images(), images, strict=True)]
-        volume = system.new_volume()
-        for part, block in zip(volume, blocks, strict=True):
-            start = self._given(self.initial, block, outside=0)
-            if start is not None:
-                part.copy_(start)
-        masks = [m for b in blocks if (m := self._given(self.mask, b, outside=1)) is not None] or None
+        volume = self._filled(system, self.initial, blocks, outside=0)
+        masks = None if self.mask is None else self._filled(system, self.mask, blocks, outside=1)
         self._solve(system, rays, images, volume, masks, deviation=laid.deviation, name=name)
         for block in blocks:
             self._put(name, block, volume[block - blocks[0]])
@@ -209,6 +205,15 @@ class Run:
         """Hand a solved block, without its extra planes, to its writer."""
         start, extra = sum(self.plan.rows[:block]), self.grid.extra
         self.writers[name].put(start, volume[extra : extra + self.grid.depth])
+
+    def _filled(self, system: BlockSystem, array: Any, blocks: range, outside: float) -> Blocks:
+        """A new volume with what was given; zeros if nothing was."""
+        volume = system.new_volume()
+        for part, block in zip(volume, blocks, strict=True):
+            given = self._given(array, block, outside)
+            if given is not None:
+                part.copy_(given)
+        return volume
 
     def _given(self, array: Any, block: int, outside: float) -> torch.Tensor | None:
         """One block of an array that lies as the output does, with `outside` in the extra planes."""

@@ -1,0 +1,245 @@
+"""Reconstruct tomograms from tilt series: BPT, WBP, FBP, SIRT, SART, ADMM or CG.
+
+Writes NAME_Vol.mrc, with --halves also NAME_EVN_Vol.mrc and NAME_ODD_Vol.mrc from every other image, and a report.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from thon.algorithms.aligned_view import show_aligned
+from thon.algorithms.bead_erasure import ErasedImages, find_bead_positions
+from thon.algorithms.bead_tracking import BeadTrackingOptions
+from thon.algorithms.reconstruct import Reconstruction, ReconstructOptions, plan_reconstruction
+from thon.algorithms.reconstruct import reconstruct as reconstruct_volume
+from thon.base.errors import InputError
+from thon.data.alignment import AlignedTiltSeries, ThicknessProfile
+from thon.data.tilt_series import TiltSeries
+from thon.data.volume import Tomogram, Volume
+from thon.formats.html_report import write_report
+from thon.formats.mrc import MrcWriter, open_mrc
+from thon.formats.ome_zarr import write_ome_zarr
+from thon.formats.report.content import CentralSlices, FscCurve, ReportContent, changed_options
+from thon.formats.tilt_images import TiltImages
+from thon.job.context import Context
+from thon.job.plan import Plan, Resources
+from thon.job.spec import each
+
+SUFFIXES = {"full": "_Vol", "even": "_EVN_Vol", "odd": "_ODD_Vol"}
+
+
+class ReconstructJobOptions(ReconstructOptions):
+    """Reconstruction of tilt series in files."""
+
+    volume_mask: Path | None = None
+    """Volume of the output's size, zero where the tomogram is to be zero, else one."""
+
+    initial_volume: Path | None = None
+    """Volume of the output's size from which iterative methods start."""
+
+    erase_beads: bool = False
+    """Find gold beads and replace them by their surroundings before reconstructing."""
+
+    beads: BeadTrackingOptions = BeadTrackingOptions()
+    """How beads are found, to be erased."""
+
+    multiscale: bool = False
+    """Also write an OME-Zarr pyramid, for viewers."""
+
+
+def plan_reconstruct(series: TiltSeries, options: ReconstructJobOptions, resources: Resources) -> Plan:
+    """What a reconstruction needs: the plan of the algorithm, in words."""
+    kept = series.geometry.select(series.kept)
+    plan = plan_reconstruction(
+        series.image_shape,
+        kept,
+        series.pixel_size,
+        options,
+        profile=_profile(series),
+        memory=resources.memory / 1e9,
+        threads=resources.threads,
+    )
+    z, y, x = plan.shape
+    where = ", images in a scratch file" if plan.images_on_disk else ""
+    known = "" if options.thickness or options.thickness_px or _profile(series) else " (thickness not yet measured)"
+    return Plan(
+        understood=(
+            f"{series.name}: {options.method} of {len(kept)} images, {x} × {y} × {z} voxels of {plan.voxel_size:.2f} Å"
+            f"{known}",
+            f"{len(plan.rows)} {'slabs' if plan.strategy == 'slabs' else 'blocks'} along y{where}",
+        ),
+        geometry=(
+            f"tilts {kept.tilt.min():.1f}° to {kept.tilt.max():.1f}°, axis {kept.rotation.mean():.2f}°, "
+            f"{'with' if kept.local is not None else 'no'} local motion, hand: {options.hand} as thon and RELION",
+        ),
+        memory=plan.memory + 500_000_000,
+        disk=plan.output + plan.scratch,
+        seconds=plan.seconds,
+    )
+
+
+@each(title="Reconstruct tomogram", stage="tomography", plan=plan_reconstruct)
+def reconstruct(series: TiltSeries, options: ReconstructJobOptions, context: Context) -> Tomogram:
+    kept = series.kept
+    geometry = series.geometry.select(kept)
+    images = TiltImages(series, kept)
+    source = _without_beads(images, series, options, context) if options.erase_beads else images
+    limits = {"memory": context.memory / 1e9, "threads": context.threads}
+    plan = plan_reconstruction(
+        series.image_shape, geometry, series.pixel_size, options, profile=_profile(series), **limits
+    )
+    started = time.perf_counter()
+    with ExitStack() as stack:
+        writers = {
+            name: stack.enter_context(
+                MrcWriter(
+                    context.output(f"{series.name}{suffix}.mrc", title="Tomogram" if name == "full" else None),
+                    plan.shape,
+                    plan.voxel_size,
+                    dtype=options.precision,
+                    kind="volume",
+                    labels=(f"thon {version('thon')} {options.method}, axes {options.orientation}, {options.hand} hand",),
+                )
+            )
+            for name, suffix in SUFFIXES.items()
+            if name == "full" or options.halves
+        }
+        given = {
+            name: _read(path, context)
+            for name, path in (("mask", options.volume_mask), ("initial", options.initial_volume))
+        }
+        made = reconstruct_volume(
+            source,
+            geometry,
+            series.pixel_size,
+            options,
+            order=series.order[kept],
+            profile=_profile(series),
+            sink=writers if options.halves else writers["full"],
+            scratch=str(context.scratch),
+            progress=lambda share: context.progress(share, 1.0, options.method),
+            **given,
+            **limits,
+        )
+    seconds = time.perf_counter() - started
+    tomogram = _record(series, options, made, context)
+    _report(series, options, made, tomogram, seconds, context)
+    images.close()
+    return tomogram
+
+
+def _profile(series: TiltSeries) -> ThicknessProfile | None:
+    found = series.diagnostics if isinstance(series, AlignedTiltSeries) else None
+    return None if found is None else found.profile
+
+
+def _read(path: Path | None, context: Context) -> np.ndarray | None:
+    if path is None:
+        return None
+    context.uses(path)
+    with open_mrc(path) as volume:
+        return volume.asarray()
+
+
+def _without_beads(
+    images: TiltImages, series: TiltSeries, options: ReconstructJobOptions, context: Context
+) -> ErasedImages:
+    geometry = series.geometry.select(series.kept)
+    positions, diameter = find_bead_positions(images, geometry, series.pixel_size, options.beads)
+    context.log(f"{positions.shape[0]} beads of {diameter:.0f} Å are erased")
+    return ErasedImages(images, positions, diameter, series.pixel_size)
+
+
+def _record(series: TiltSeries, options: ReconstructJobOptions, made: Reconstruction, context: Context) -> Tomogram:
+    """The tomogram as a record, its pyramid written where asked for."""
+    volumes = {
+        name: Volume(str(context.output(f"{series.name}{suffix}.mrc")), made.shape, made.voxel_size, made.origin)
+        for name, suffix in SUFFIXES.items()
+        if name == "full" or options.halves
+    }
+    if options.multiscale:
+        with open_mrc(volumes["full"].path) as volume:
+            write_ome_zarr(context.output(f"{series.name}_Vol.zarr"), volume, made.voxel_size)
+    if made.residuals:
+        context.log(f"relative residual {made.residuals[0]:.3f} before the first iteration, {made.residuals[-1]:.3f} last")
+    profile = _profile(series)
+    return Tomogram(
+        series=series.name,
+        volume=volumes["full"],
+        even=volumes.get("even"),
+        odd=volumes.get("odd"),
+        method=options.method,
+        thickness=None if profile is None else profile.thickness,
+    )
+
+
+def _report(
+    series: TiltSeries,
+    options: ReconstructJobOptions,
+    made: Reconstruction,
+    tomogram: Tomogram,
+    seconds: float,
+    context: Context,
+) -> None:
+    """Draw the page, with what the alignment found where there was one, and a preview."""
+    slices = _central_slices(tomogram, options)
+    context.preview("central-slice", slices.xy, "Central slice of the tomogram")
+    with TiltImages(series) as images:
+        upright, raw, pixel_size = show_aligned(images, series.geometry, series.pixel_size)
+    found = series.diagnostics.seconds if isinstance(series, AlignedTiltSeries) and series.diagnostics else {}
+    fsc = None
+    if made.fsc is not None:
+        shown = np.isfinite(made.fsc.correlation.numpy())
+        fsc = FscCurve(made.fsc.frequency.double().numpy()[shown], made.fsc.correlation.double().numpy()[shown])
+    write_report(
+        context.report(),
+        ReportContent(
+            title=series.name,
+            series=series,
+            aligned=upright,
+            aligned_pixel_size=pixel_size,
+            raw=raw,
+            slices=slices,
+            tomogram=tomogram,
+            fsc=fsc,
+            understood={
+                "Volume": f"{made.shape[2]} × {made.shape[1]} × {made.shape[0]} voxels of {made.voxel_size:.2f} Å",
+                "Throughput": f"{made.plan.updates / seconds / 1e9:.2f} G voxel updates/s, reading and writing included",
+                "Hand": f"{options.hand} as thon and RELION; axes {options.orientation}",
+            },
+            options=changed_options(options),
+            seconds=found | {"reconstruct": seconds},
+            limit_share={"reconstruct": made.plan.updates / seconds / PRACTICAL_RATE / context.threads},
+            versions={"thon": version("thon")},
+        ),
+    )
+
+
+PRACTICAL_RATE = 6e9
+"""Voxel updates per second that one core reaches with vector instructions written by hand (docs/performance.md)."""
+
+
+def _central_slices(tomogram: Tomogram, options: ReconstructJobOptions, thick: int = 5) -> CentralSlices:
+    """Three central slices, each the mean of a few, whatever the order of the axes in the file."""
+    with open_mrc(tomogram.volume.path) as volume:
+
+        def mean(axis: int) -> np.ndarray:
+            middle, half = volume.shape[axis] // 2, min(thick, volume.shape[axis]) // 2
+            index = [slice(None)] * 3
+            index[axis] = slice(middle - half, middle + half + 1)
+            return volume[tuple(index)].astype(np.float32).mean(axis)
+
+        if options.orientation == "xyz":
+            xy, xz, yz = mean(0), mean(1), mean(2)
+        else:
+            xy, xz, yz = mean(1), mean(0), mean(2).T
+    if options.hand == "mirrored":
+        xz, yz = xz[::-1], yz[::-1]
+    if tomogram.volume.voxel_size <= 0:
+        raise InputError("the tomogram has no voxel size", path=tomogram.volume.path)
+    return CentralSlices(xy, xz, yz, tomogram.volume.voxel_size)
