@@ -150,8 +150,8 @@ def find_bead_positions(
         (y, x) of each bead from each image's centre, Å, and the diameter, Å.
     """
     factor = max(1, round(max(images.shape[1:]) / 1000))
-    binned = [bin_images(torch.from_numpy(np.array(images[k], np.float32))[None], factor)[0] for k in range(len(images))]
-    small = torch.stack(binned).numpy()
+    read = (torch.from_numpy(np.array(images[k], np.float32)) for k in range(len(images)))
+    small = torch.stack([bin_images(image[None], factor)[0] for image in read]).numpy()
     found = track_beads(small, pixel_size * factor, geometry, options)
     points = initial_points(found.tracks, geometry)
     return np.swapaxes(geometry.project(points[np.isfinite(points).all(1)]), 0, 1), found.diameter

@@ -59,10 +59,8 @@ def plan_reconstruct(series: TiltSeries, options: ReconstructJobOptions, resourc
         series.image_shape,
         kept,
         series.pixel_size,
-        options,
+        _within(options, resources),
         profile=_profile(series),
-        memory=resources.memory / 1e9,
-        threads=resources.threads,
     )
     z, y, x = plan.shape
     where = ", images in a scratch file" if plan.images_on_disk else ""
@@ -89,10 +87,8 @@ def reconstruct(series: TiltSeries, options: ReconstructJobOptions, context: Con
     geometry = series.geometry.select(kept)
     images = TiltImages(series, kept)
     source = _without_beads(images, series, options, context) if options.erase_beads else images
-    limits = {"memory": context.memory / 1e9, "threads": context.threads}
-    plan = plan_reconstruction(
-        series.image_shape, geometry, series.pixel_size, options, profile=_profile(series), **limits
-    )
+    options = _within(options, context.resources)
+    plan = plan_reconstruction(series.image_shape, geometry, series.pixel_size, options, profile=_profile(series))
     started = time.perf_counter()
     with ExitStack() as stack:
         writers = {
@@ -103,7 +99,7 @@ def reconstruct(series: TiltSeries, options: ReconstructJobOptions, context: Con
                     plan.voxel_size,
                     dtype=options.precision,
                     kind="volume",
-                    labels=(f"thon {version('thon')} {options.method}, axes {options.orientation}, {options.hand} hand",),
+                    labels=(f"thon {options.method}, axes {options.orientation}, {options.hand} hand",),
                 )
             )
             for name, suffix in SUFFIXES.items()
@@ -124,13 +120,17 @@ def reconstruct(series: TiltSeries, options: ReconstructJobOptions, context: Con
             scratch=str(context.scratch),
             progress=lambda share: context.progress(share, 1.0, options.method),
             **given,
-            **limits,
         )
     seconds = time.perf_counter() - started
     tomogram = _record(series, options, made, context)
     _report(series, options, made, tomogram, seconds, context)
     images.close()
     return tomogram
+
+
+def _within(options: ReconstructJobOptions, resources: Resources) -> ReconstructJobOptions:
+    """The options with what the job may use."""
+    return options.model_copy(update={"memory": resources.memory / 1e9, "threads": resources.threads})
 
 
 def _profile(series: TiltSeries) -> ThicknessProfile | None:
@@ -166,7 +166,8 @@ def _record(series: TiltSeries, options: ReconstructJobOptions, made: Reconstruc
         with open_mrc(volumes["full"].path) as volume:
             write_ome_zarr(context.output(f"{series.name}_Vol.zarr"), volume, made.voxel_size)
     if made.residuals:
-        context.log(f"relative residual {made.residuals[0]:.3f} before the first iteration, {made.residuals[-1]:.3f} last")
+        first, last = made.residuals[0], made.residuals[-1]
+        context.log(f"relative residual {first:.3f} before the first iteration, {last:.3f} before the last")
     profile = _profile(series)
     return Tomogram(
         series=series.name,
@@ -209,7 +210,7 @@ def _report(
             fsc=fsc,
             understood={
                 "Volume": f"{made.shape[2]} × {made.shape[1]} × {made.shape[0]} voxels of {made.voxel_size:.2f} Å",
-                "Throughput": f"{made.plan.updates / seconds / 1e9:.2f} G voxel updates/s, reading and writing included",
+                "Throughput": f"{made.plan.updates / seconds / 1e9:.2f} G voxel updates/s with reading and writing",
                 "Hand": f"{options.hand} as thon and RELION; axes {options.orientation}",
             },
             options=changed_options(options),

@@ -35,7 +35,7 @@ def solve(phantom, method="WBP", *, halves=False, **settings):
 
 @pytest.mark.parametrize(
     ("method", "least"),
-    [("BPT", 0.62), ("WBP", 0.78), ("FBP", 0.77), ("SIRT", 0.78), ("SART", 0.86), ("CG", 0.86), ("ADMM", 0.95)],
+    [("BPT", 0.62), ("WBP", 0.78), ("FBP", 0.77), ("SIRT", 0.78), ("SART", 0.82), ("CG", 0.86), ("ADMM", 0.95)],
 )
 def test_each_method_finds_a_clean_phantom(phantom, method, least):
     result = solve(phantom, method)
@@ -44,7 +44,7 @@ def test_each_method_finds_a_clean_phantom(phantom, method, least):
 
 
 @pytest.mark.parametrize(
-    ("method", "least"), [("WBP", 0.59), ("FBP", 0.54), ("SIRT", 0.67), ("SART", 0.38), ("CG", 0.33), ("ADMM", 0.93)]
+    ("method", "least"), [("WBP", 0.59), ("FBP", 0.54), ("SIRT", 0.67), ("SART", 0.57), ("CG", 0.33), ("ADMM", 0.93)]
 )
 def test_each_method_finds_a_noisy_phantom(noisy, method, least):
     assert noisy.correlation(solve(noisy, method).volume) > least
