@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from thon.base.deferred import defer
 
 if TYPE_CHECKING:
+    from thon.algorithms.align_tilts import AlignTiltsOptions, align_tilt_series
+    from thon.algorithms.reconstruct import ReconstructOptions, reconstruct
     from thon.data.geometry import LocalField, TiltGeometry
     from thon.data.tilt_series import TiltSeries
 
@@ -16,11 +18,23 @@ for _name in ("torch", "numba", "scipy"):
     defer(_name)
 
 _public = {
+    "AlignTiltsOptions": "thon.algorithms.align_tilts",
+    "ReconstructOptions": "thon.algorithms.reconstruct",
+    "align_tilt_series": "thon.algorithms.align_tilts",
+    "reconstruct": "thon.algorithms.reconstruct",
     "TiltGeometry": "thon.data.geometry",
     "LocalField": "thon.data.geometry",
     "TiltSeries": "thon.data.tilt_series",
 }
-__all__ = ["LocalField", "TiltGeometry", "TiltSeries"]
+__all__ = [
+    "AlignTiltsOptions",
+    "LocalField",
+    "ReconstructOptions",
+    "TiltGeometry",
+    "TiltSeries",
+    "align_tilt_series",
+    "reconstruct",
+]
 
 
 def __getattr__(name: str) -> object:

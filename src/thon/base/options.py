@@ -30,6 +30,14 @@ class Unit:
 
 
 @dataclass(frozen=True)
+class Provided:
+    """Marks a field that a job sets from what its run may use (memory, threads): faces have that elsewhere."""
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return handler(schema) | {"provided": True}
+
+
+@dataclass(frozen=True)
 class Advanced:
     """Marks a field, or a nested `Options`, that faces fold away at first."""
 

@@ -18,7 +18,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from thon.base.errors import InputError
-from thon.base.options import Advanced, Unit
+from thon.base.options import Advanced, Provided, Unit
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -77,6 +77,8 @@ class FieldOption(click.Option):
 def flags_of(options: type[BaseModel], path: tuple[str, ...] = (), *, advanced: bool = False) -> Iterator[Flag]:
     """The flags of an `Options` class; those of nested options carry their field's name in front."""
     for name, info in options.model_fields.items():
+        if any(isinstance(entry, Provided) for entry in info.metadata):
+            continue
         folded = advanced or any(isinstance(entry, Advanced) for entry in info.metadata)
         inner, optional = _plain(info.annotation)
         where = (*path, name)

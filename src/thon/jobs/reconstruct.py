@@ -105,10 +105,6 @@ def reconstruct(series: TiltSeries, options: ReconstructJobOptions, context: Con
             for name, suffix in SUFFIXES.items()
             if name == "full" or options.halves
         }
-        given = {
-            name: _read(path, context)
-            for name, path in (("mask", options.volume_mask), ("initial", options.initial_volume))
-        }
         made = reconstruct_volume(
             source,
             geometry,
@@ -119,7 +115,8 @@ def reconstruct(series: TiltSeries, options: ReconstructJobOptions, context: Con
             sink=writers if options.halves else writers["full"],
             scratch=str(context.scratch),
             progress=lambda share: context.progress(share, 1.0, options.method),
-            **given,
+            mask=_read(options.volume_mask, context),
+            initial=_read(options.initial_volume, context),
         )
     seconds = time.perf_counter() - started
     tomogram = _record(series, options, made, context)

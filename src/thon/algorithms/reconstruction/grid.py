@@ -84,14 +84,15 @@ def reconstruction_grid(
         InputError: Pixel size, angles or extents cannot be right.
     """
     _check(image_shape, geometry, pixel_size, options)
-    voxel = options.bin * pixel_size
+    binned = options.bin_for(pixel_size)
+    voxel = binned * pixel_size
     thickness, middle = _thickness(options, pixel_size, profile)
     along, across = (n * pixel_size for n in image_shape)
     if abs(math.sin(math.radians(float(np.median(geometry.rotation))))) > math.sqrt(0.5):
         along, across = across, along  # the tilt axis runs along the images' rows
     rows, width = _voxels(options.length or along, voxel), _voxels(options.width or across, voxel)
     depth = _voxels(thickness, voxel)
-    padded, cropped = _crop(image_shape, options.bin)
+    padded, cropped = _crop(image_shape, binned)
     return ReconstructionGrid(
         geometry=replace(geometry, tilt=geometry.tilt + options.tilt_offset, x_tilt=geometry.x_tilt + options.pitch),
         voxel_size=voxel,
@@ -146,5 +147,6 @@ def _check(
             got=f"{np.nanmin(tilt):g}° to {np.nanmax(tilt):g}°",
             mend="check the angles and the tilt offset, or leave the image out",
         )
-    if min(image_shape) / options.bin < 8:
-        raise InputError("the bin leaves images of less than 8 pixels", got=f"{image_shape} px at bin {options.bin:g}")
+    binned = options.bin_for(pixel_size)
+    if min(image_shape) / binned < 8:
+        raise InputError("the bin leaves images of less than 8 pixels", got=f"{image_shape} px at bin {binned:g}")

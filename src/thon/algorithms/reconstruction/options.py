@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from annotated_types import Ge, Gt, Le
 from pydantic import model_validator
 
-from thon.base.options import Advanced, Options, Unit
+from thon.base.options import Advanced, Options, Provided, Unit
 from thon.ops.filters import Window
 
 Method = Literal["BPT", "WBP", "FBP", "SIRT", "SART", "ADMM", "CG"]
@@ -83,8 +83,9 @@ class ReconstructOptions(Options):
     """BPT: plain back-projection. WBP: exact view-density weights. FBP: ramp. SIRT, SART, CG: least squares by
     iteration. ADMM: least squares with total variation or sparsity."""
 
-    bin: Annotated[float, Unit("1"), Ge(1), Le(64)] = 4.0
-    """Voxel size over the images' pixel size; any number. The images are cropped in Fourier space, without aliasing."""
+    bin: Annotated[float | None, Unit("1"), Ge(1), Le(64)] = None
+    """Voxel size over the images' pixel size; any number. The images are cropped in Fourier space, without aliasing.
+    If not given, the whole number that brings voxels nearest to 10 Å."""
 
     thickness: Annotated[float | None, Unit("Å"), Gt(0)] = None
     """Extent of the volume along z. Without this and `thickness_px`: as measured, else 3000 Å."""
@@ -141,13 +142,13 @@ class ReconstructOptions(Options):
     int8_range: Annotated[float, Unit("1"), Gt(0), Advanced()] = 6.0
     """Standard deviations from the mean that int8 can hold; what is beyond is clipped."""
 
-    memory: Annotated[float, Unit("GB"), Gt(0)] = 4.0
+    memory: Annotated[float, Unit("GB"), Gt(0), Provided()] = 4.0
     """Memory that may be used. Smaller slabs, and files in place of arrays, keep within it."""
 
     strategy: Annotated[Literal["auto", "slabs", "whole"], Advanced()] = "auto"
     """slabs: one after the other, where rows do not depend on each other. whole: all rows together."""
 
-    threads: Annotated[int, Unit("1"), Ge(0)] = 1
+    threads: Annotated[int, Unit("1"), Ge(0), Provided()] = 1
     """Threads; 0 leaves the number to PyTorch."""
 
     @model_validator(mode="after")
@@ -159,6 +160,10 @@ class ReconstructOptions(Options):
         if self.strategy == "slabs" and self.couples_rows:
             raise ValueError("total variation, or a tolerance, couples all rows: strategy 'slabs' cannot do it")
         return self
+
+    def bin_for(self, pixel_size: float) -> float:
+        """The bin to use for images of a pixel size, Å."""
+        return float(max(1, round(10 / pixel_size))) if self.bin is None else self.bin
 
     @property
     def iterative(self) -> bool:
