@@ -53,11 +53,8 @@ class AlignTiltsOptions(Options):
     method: Literal["patches", "beads"] = "patches"
     """patches: without markers. beads: on gold beads that are found and tracked."""
 
-    tilt_axis: Annotated[float | None, Unit("degrees"), Ge(-360), Le(360)] = None
-    """Tilt axis, anticlockwise from the image's y axis; taken from the input, or searched, if not given."""
-
     axis_range: Annotated[float, Unit("degrees"), Ge(0), Le(90)] = 10.0
-    """How far from a given axis it is searched; 0 starts from the given one."""
+    """How far from the stated tilt axis it is searched; 0 starts from there. Unstated, half a turn is searched."""
 
     max_size: Annotated[int, Unit("px"), Ge(256), Le(4096)] = 1100
     """Images are binned by a whole number until their longer side is at most this."""
@@ -85,9 +82,6 @@ class AlignTiltsOptions(Options):
 
     level: bool = False
     """Turn the sample so that its mid-plane is horizontal."""
-
-    exclude: tuple[int, ...] = ()
-    """Images to leave out, counted from 0 in the series' order."""
 
     keep: tuple[int, ...] = ()
     """Images never to leave out, whatever they look like."""
@@ -117,6 +111,7 @@ def align_tilt_series(
     pixel_size: float,
     options: AlignTiltsOptions | None = None,
     *,
+    tilt_axis: float | None = None,
     excluded: dict[int, str] | None = None,
     mask: Any = None,
     progress: Progress | None = None,
@@ -129,7 +124,8 @@ def align_tilt_series(
         tilt: Stage tilts, degrees; need not be sorted.
         pixel_size: Of the images, Å.
         options: How.
-        excluded: Images already known to be unusable, with the reason.
+        tilt_axis: Stated tilt axis, degrees anticlockwise from +y; searched over half a turn if nobody says.
+        excluded: Images to leave out, with the reason.
         mask: Zero where images must not be looked at (a beam stop, carbon, ice), else one: (rows, columns) for all or
             one for each image.
         progress: Called with the share that is done and what is being done.
@@ -142,8 +138,8 @@ def align_tilt_series(
     tell(0.0, "reading images")
     clock = time.perf_counter()
     prepared = AlignmentImages(images, np.asarray(tilt, np.float64), pixel_size, options.max_size, mask)
-    prepared.exclude(excluded or {}, options.exclude, options.keep, options.dark)
-    return _Alignment(prepared, options, tell, clock).run()
+    prepared.exclude(excluded or {}, options.keep, options.dark)
+    return _Alignment(prepared, options, tilt_axis, tell, clock).run()
 
 
 def alignment_memory(tilts: int, image_shape: tuple[int, int], options: AlignTiltsOptions) -> tuple[int, float]:
@@ -171,9 +167,16 @@ BANDS = ((0.02, 0.25), (0.03, 0.12), (0.05, 0.3), (0.01, 0.2), (0.02, 0.1), (0.0
 class _Alignment:
     """One alignment on its way through its stages."""
 
-    def __init__(self, images: AlignmentImages, options: AlignTiltsOptions, progress: Progress, clock: float):
+    def __init__(
+        self,
+        images: AlignmentImages,
+        options: AlignTiltsOptions,
+        tilt_axis: float | None,
+        progress: Progress,
+        clock: float,
+    ):
         self.images, self.options, self.progress = images, options, progress
-        self.pixel_size = images.pixel_size
+        self.pixel_size, self.tilt_axis = images.pixel_size, tilt_axis
         self.seconds: dict[str, float] = {}
         self._clock = clock
         self._lap("read")
@@ -196,7 +199,7 @@ class _Alignment:
         band = band_pass(radius_grid((tiny.shape[-2], tiny.shape[-1]), tiny.device, tiny.dtype), 0.03, 0.25)
         smooth = torch.fft.irfft2(torch.fft.rfft2(tiny) * band, s=tiny.shape[-2:])
         smooth = smooth.clamp(*(s * 3 * float(smooth.std()) for s in (-1, 1)))
-        given = self.options.tilt_axis
+        given = self.tilt_axis
         start = TiltGeometry.nominal(self.images.tilt, given or 0.0)
         first, _ = coarse_alignment(small, start, small_pixel, stretch=given is not None)
         reach = 90.0 if given is None else self.options.axis_range

@@ -75,16 +75,14 @@ class AlignmentImages:
             raise InputError("mask and images differ", got=tuple(given.shape), expected=(f"1 or {tilts}", *shape))
         return (bin_images(given, self.bin) > 0.5).float().expand(tilts, -1, -1)
 
-    def exclude(
-        self, known: dict[int, str], by_hand: tuple[int, ...], keep: tuple[int, ...], dark: DarkTiltOptions
-    ) -> None:
-        """Leave out what is known to be unusable, what is asked for and what is dark, but never what is in `keep`."""
+    def exclude(self, known: dict[int, str], keep: tuple[int, ...], dark: DarkTiltOptions) -> None:
+        """Leave out what is known to be unusable and what is dark, but never what is in `keep`."""
         number = len(self._whole)
-        wrong = [k for k in (*by_hand, *keep) if not 0 <= k < number]
+        wrong = [k for k in (*known, *keep) if not 0 <= k < number]
         if wrong:
             raise InputError("no such image in the series", got=wrong, expected=f"0 to {number - 1}")
         small = bin_images(self._whole, max(1, max(self._whole.shape[-2:]) // 256))
-        reasons = find_dark_tilts(small, self.all_tilts, dark) | known | dict.fromkeys(by_hand, "left out by hand")
+        reasons = find_dark_tilts(small, self.all_tilts, dark) | known
         self.excluded = {k: reason for k, reason in sorted(reasons.items()) if k not in keep}
         self.kept = np.array([k for k in range(number) if k not in self.excluded], np.int64)
         if len(self.kept) < 3:

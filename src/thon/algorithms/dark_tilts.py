@@ -15,13 +15,13 @@ from thon.base.options import Options, Unit
 class DarkTiltOptions(Options):
     """Limits beyond which an image is left out; each compares it with the images around zero tilt."""
 
-    dark_tolerance: Annotated[float, Unit("1"), Ge(0), Le(1)] = 0.5
+    tolerance: Annotated[float, Unit("1"), Ge(0), Le(1)] = 0.5
     """Dark: mean brightness below this share of what a slab would show at that tilt; 0 disables (AreTomo's DarkTol)."""
 
     blocked_area: Annotated[float, Unit("1"), Ge(0), Le(1)] = 0.35
     """Blocked: more than this share of the area is far darker than the series' own typical image; 1 disables."""
 
-    detail_tolerance: Annotated[float, Unit("1"), Ge(0), Le(1)] = 0.25
+    detail: Annotated[float, Unit("1"), Ge(0), Le(1)] = 0.25
     """Without detail: variation below this share of the series' typical one; 0 disables."""
 
     low_tilt: Annotated[float, Unit("degrees"), Ge(0)] = 3.5
@@ -46,7 +46,7 @@ def find_dark_tilts(
     spread = images.double().flatten(1).std(1).numpy()
     central = np.argsort(np.abs(tilt))[: max(5, len(tilt) // 4)]
     reasons: dict[int, str] = {}
-    flat = spread < options.detail_tolerance * np.median(spread[central])
+    flat = spread < options.detail * np.median(spread[central])
     for k in np.flatnonzero(flat):
         share = spread[k] / max(float(np.median(spread[central])), 1e-12)
         reasons[int(k)] = f"without detail: varies {share:.0%} as much as the images at low tilt"
@@ -60,7 +60,7 @@ def find_dark_tilts(
             continue
         share = mean[k] / expected[k]
         blocked = float((blocks[k] < 0.5 * expected[k]).double().mean())
-        if share < options.dark_tolerance:
+        if share < options.tolerance:
             reasons[k] = f"dark: {share:.0%} of the brightness expected at {tilt[k]:.1f}°"
         elif blocked > options.blocked_area:
             reasons[k] = f"blocked: {blocked:.0%} of the area is below half the expected brightness"

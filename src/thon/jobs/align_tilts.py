@@ -36,12 +36,13 @@ def plan_align_tilts(series: TiltSeries, options: AlignTiltsJobOptions, resource
     """What an alignment needs, from the number and size of the images."""
     memory, seconds = alignment_memory(len(series), series.image_shape, options)
     rows, columns = series.image_shape
-    axis = options.tilt_axis if options.tilt_axis is not None else series.tilt_axis
     return Plan(
         understood=(f"{series.name}: {len(series)} images of {columns} × {rows} px at {series.pixel_size:g} Å",),
         geometry=(
             f"tilts {series.geometry.tilt.min():.1f}° to {series.geometry.tilt.max():.1f}°",
-            "tilt axis searched over half a turn" if axis is None else f"tilt axis near {axis:.1f}°",
+            "tilt axis searched over half a turn"
+            if series.tilt_axis is None
+            else f"tilt axis within {options.axis_range:g}° of {series.tilt_axis:.1f}°",
         ),
         memory=memory,
         disk=6 * 1024**2,
@@ -53,13 +54,12 @@ def plan_align_tilts(series: TiltSeries, options: AlignTiltsJobOptions, resource
 @each(title="Align tilt series", stage="tomography", plan=plan_align_tilts)
 def align_tilts(series: TiltSeries, options: AlignTiltsJobOptions, context: Context) -> AlignedTiltSeries:
     images = TiltImages(series)
-    if options.tilt_axis is None and series.tilt_axis is not None:
-        options = options.model_copy(update={"tilt_axis": series.tilt_axis})
     found = align_tilt_series(
         images,
         series.geometry.tilt,
         series.pixel_size,
         options,
+        tilt_axis=series.tilt_axis,
         excluded=series.excluded,
         mask=_read_mask(options.mask, series, context),
         progress=lambda share, what: context.progress(share, 1.0, what),
