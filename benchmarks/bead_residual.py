@@ -63,7 +63,9 @@ def read_geometry(path: Path, shape: tuple[int, int], pixel_size: float) -> tupl
         found = read_alignment(path, shape, pixel_size)
         kept = np.array([k for k in range(len(found.geometry)) if k not in found.excluded])
         return found.geometry.select(kept), kept
-    record = _find(from_json(json.loads(path.read_text())))
+    large = path.with_suffix(".npz")  # where a record keeps its large arrays
+    arrays = dict(np.load(large)) if large.exists() else None
+    record = _find(from_json(json.loads(path.read_text()), arrays=arrays))
     if isinstance(record, TiltSeries):
         kept = record.kept
         return record.geometry.select(kept), np.array([record.images[k].section for k in kept])

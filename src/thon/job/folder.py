@@ -221,6 +221,9 @@ def storing(path: Path) -> Generator[None]:
         errno.EROFS: "choose an output folder on a disk that can be written",
         errno.EACCES: "choose an output folder that you may write",
         errno.EPERM: "choose an output folder that you may write",
+        errno.ENOENT: "choose an output folder on a disk that takes new folders",
+        errno.ENOTDIR: "choose an output folder whose path has no file in it",
+        errno.ENAMETOOLONG: "choose a shorter name",
     }
     try:
         yield
