@@ -31,7 +31,7 @@ class BeadErasureOptions(Options):
     ring: Annotated[float, Unit("1"), Ge(1)] = 2.5
     """Outer diameter of the ring that the background is taken from, over the bead's diameter."""
 
-    seed: Annotated[int, Ge(0)] = 0
+    seed: Annotated[int, Unit("1"), Ge(0)] = 0
     """Seed of the noise."""
 
 

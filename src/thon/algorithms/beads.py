@@ -23,7 +23,7 @@ EDGE = 0.9  # softness of a bead's edge, px: pixel integration and interpolation
 class BeadOptions(Options):
     """What counts as a bead."""
 
-    diameter: Annotated[float, Unit("Å"), Gt(0)] | None = None
+    diameter: Annotated[float | None, Unit("Å"), Gt(0)] = None
     """Diameter of the beads; measured from the images if not given."""
 
     polarity: Literal["dark", "bright"] = "dark"

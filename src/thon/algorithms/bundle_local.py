@@ -32,7 +32,7 @@ class LocalFieldOptions(Options):
     tilt_nodes: Annotated[int, Unit("1"), Ge(4)] = 10
     """Spline nodes along the tilt angle."""
 
-    smoothness: Annotated[float, Unit("1"), Gt(0)] | None = None
+    smoothness: Annotated[float | None, Unit("1"), Gt(0)] = None
     """Strength of the penalty; found by cross-validation if not given."""
 
     folds: Annotated[int, Unit("1"), Ge(2), Advanced()] = 5

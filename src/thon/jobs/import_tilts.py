@@ -133,6 +133,8 @@ def _geometry(
             mend="give them with --angles FILE.tlt, or give the .mdoc",
         )
     rotation = options.tilt_axis if options.tilt_axis is not None else found.rotation
+    if rotation is None:
+        context.log("Nobody says where the tilt axis is: the alignment will search it. --tilt-axis gives it.")
     return TiltGeometry.nominal(tilt, rotation or 0.0), {}
 
 
