@@ -30,6 +30,9 @@ class JointRefinementOptions(Options):
     rotation_spread: Annotated[float, Unit("degrees"), Ge(0)] = 0.0
     """Spread of single tilts' axis angles about the common axis."""
 
+    axis_drift: Annotated[float, Unit("degrees"), Ge(0)] = 0.0
+    """Size of a slow change of the tilt axis over the series, as a parabola in the tilt; 0 for one axis."""
+
     tilt_spread: Annotated[float, Unit("degrees"), Ge(0)] = 0.0
     """Spread of single tilt angles about the stage's."""
 
@@ -158,6 +161,11 @@ class _System:
         # Wide ties (1 µm, 5°) keep what a single patch cannot tell where it is.
         columns = [(a, each, 1e-8, np.zeros(n)) for a in (0, 1)] + [(2, one, 0.04, np.zeros(1))]
         columns += [(a, each, s**-2, -departure[a] * s**-2) for a, s in spread.items() if s > 0]
+        if o.axis_drift > 0:
+            turn = now.tilt / max(float(np.abs(now.tilt).max()), 1.0)
+            slow = np.stack([turn - turn.mean(), turn**2 - (turn**2).mean()], 1)
+            reached = np.linalg.lstsq(slow, now.rotation - now.rotation.mean(), rcond=None)[0]
+            columns.append((2, slow, o.axis_drift**-2, -reached * o.axis_drift**-2))
         width = sum(c[1].shape[1] for c in columns)
         basis, precision, pull, at = np.zeros((6, n, width)), np.zeros(width), np.zeros(width), 0
         for a, block, sharp, toward in columns:
@@ -170,7 +178,7 @@ class _System:
         whole[:2] = np.swapaxes(planes, 0, 1)
         whole, _ = np.linalg.qr(np.einsum("aku,akx->ux", basis, whole))
         strength = float(np.median(self.information[self.information > 0])) if (self.information > 0).any() else 1.0
-        return basis, np.diag(precision) + strength * self.patches * whole @ whole.T, pull
+        return basis, np.diag(precision) + 1e3 * strength * self.patches * whole @ whole.T, pull
 
     def _add_local(self, local: LocalField) -> None:
         """Append the coefficients of the local field (tilt node, row, column, axis) to the unknowns."""

@@ -18,6 +18,7 @@ from jaxtyping import Complex, Float, Int
 from thon import kernels
 from thon.data.geometry import TiltGeometry
 from thon.ops.fourier import frequency_grid
+from thon.ops.threads import map_in_threads
 
 
 @dataclass(frozen=True)
@@ -130,16 +131,17 @@ def patch_spectra(
     keep = math.ceil(max_frequency * size)
     rows, columns = frequency_grid((size, size), frames.device, frames.dtype)
     pick = torch.cat([torch.arange(keep + 1), torch.arange(size - keep, size)]).to(frames.device)
-    values, seen = [], []
-    for k in range(len(frames)):
+
+    def cut_tilt(k: int) -> tuple[torch.Tensor, torch.Tensor]:
         cut = [(frames[k, y : y + size, x : x + size], coverage[k, y : y + size, x : x + size]) for y, x in corner[k]]
         pixels, weight = torch.stack([c[0] for c in cut]), torch.stack([c[1] for c in cut]) * window
         total = weight.sum((-2, -1), keepdim=True)
         mean = (pixels * weight).sum((-2, -1), keepdim=True) / total.clamp(min=1e-6)
         spectrum = torch.fft.rfft2((pixels - mean) * weight)[:, pick, : keep + 1]
-        full = total[:, 0, 0] > 0.7 * window.sum()
-        seen.append(full & torch.as_tensor(inside[k], device=frames.device))
-        values.append(spectrum * seen[-1][:, None, None])
+        full = (total[:, 0, 0] > 0.7 * window.sum()) & torch.as_tensor(inside[k], device=frames.device)
+        return spectrum * full[:, None, None], full
+
+    values, seen = zip(*map_in_threads(cut_tilt, range(len(frames))), strict=True)
     picked_rows, picked_columns = rows[pick, 0], columns[0, : keep + 1]
     spectra = torch.stack(values)
     shown = torch.stack(seen).to(frames.dtype)
@@ -228,17 +230,20 @@ def measure_pairs(
     lags = torch.arange(-search, search + 1, dtype=spectra.rows.dtype, device=spectra.rows.device)
     row_wave = torch.polar(torch.ones(1, dtype=lags.dtype), 2 * math.pi * lags[:, None] * spectra.rows)
     column_wave = torch.polar(torch.ones(1, dtype=lags.dtype), 2 * math.pi * spectra.columns[:, None] * lags)
-    found, known, agreement = [], [], []
-    for (j, k), c in zip(pairs, kind, strict=True):
+
+    def compare(pair: tuple[int, int, int]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        j, k, c = pair
         cross = moved[j].conj() * moved[k] * weight[c]
         surface = (row_wave @ cross @ column_wave).real
         noise = (power[j] * power[k] * weight[c] ** 2).sum((-2, -1)).div(2).sqrt().clamp(min=1e-12)
         position, height, curvature = _peak(surface)
         useful = (height > min_snr * noise) & (spectra.seen[j] * spectra.seen[k] > 0)
-        found.append(position - search)
-        known.append(curvature.clamp(min=0) * useful[:, None])
         norm = ((power[j] * weight[c]).sum((-2, -1)) * (power[k] * weight[c]).sum((-2, -1))).sqrt()
-        agreement.append((height / norm.clamp(min=1e-12))[useful].mean() if useful.any() else height.new_zeros(()))
+        agreement = (height / norm.clamp(min=1e-12))[useful].mean() if useful.any() else height.new_zeros(())
+        return position - search, curvature.clamp(min=0) * useful[:, None], agreement
+
+    each = [(int(j), int(k), int(c)) for (j, k), c in zip(pairs, kind, strict=True)]
+    found, known, agreement = zip(*map_in_threads(compare, each), strict=True)
     displacement = torch.stack(found, 1).double().cpu().numpy() * pixel_size
     information = torch.stack(known, 1).double().cpu().numpy() / pixel_size**2
     correlation = torch.stack(agreement).double().cpu().numpy()

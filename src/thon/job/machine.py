@@ -59,8 +59,10 @@ def share(whole: Resources, workers: int) -> Resources:
 def limit_threads(record: JobRecord) -> None:
     """Tell numerical libraries, which this process has not loaded yet, how many threads each worker may start."""
     threads = max(1, (record.threads or 1) // min(record.settings.workers, max(len(record.items), 1)))
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
         os.environ[name] = str(threads)
+    # NumPy's products here are small: its threads would wait for each other longer than they work.
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 
 def free_memory() -> int:
