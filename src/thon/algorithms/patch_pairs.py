@@ -61,7 +61,7 @@ def unroll(
     Returns:
         The unrolled images less their mean, zero outside, and 1 where they were imaged.
     """
-    new_centre = np.array([shape[0] // 2, shape[1] // 2])
+    new_centre = np.array([shape[0] // 2, shape[1] // 2], np.float64)
     matrices = image_maps(geometry)
     offset = geometry.shift / pixel_size + [n // 2 for n in images.shape[1:]] - matrices @ new_centre
     maps = torch.from_numpy(np.concatenate([matrices, offset[:, :, None]], -1)).to(images.device)

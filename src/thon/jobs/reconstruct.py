@@ -17,14 +17,15 @@ from thon.algorithms.bead_erasure import ErasedImages, find_bead_positions
 from thon.algorithms.bead_tracking import BeadTrackingOptions
 from thon.algorithms.reconstruct import Reconstruction, ReconstructOptions, plan_reconstruction
 from thon.algorithms.reconstruct import reconstruct as reconstruct_volume
-from thon.base.errors import InputError
+from thon.algorithms.reconstruction.output import output_shape
 from thon.data.alignment import AlignedTiltSeries, ThicknessProfile
 from thon.data.tilt_series import TiltSeries
 from thon.data.volume import Tomogram, Volume
 from thon.formats.html_report import write_report
 from thon.formats.mrc import MrcWriter, open_mrc
 from thon.formats.ome_zarr import write_ome_zarr
-from thon.formats.report.content import CentralSlices, FscCurve, ReportContent, changed_options
+from thon.formats.report.content import FscCurve, ReportContent, changed_options
+from thon.formats.report.sections import read_central_slices
 from thon.formats.tilt_images import TiltImages
 from thon.job.context import Context
 from thon.job.plan import Plan, Resources
@@ -95,7 +96,7 @@ def reconstruct(series: TiltSeries, options: ReconstructJobOptions, context: Con
             name: stack.enter_context(
                 MrcWriter(
                     context.output(f"{series.name}{suffix}.mrc", title="Tomogram" if name == "full" else None),
-                    plan.shape,
+                    output_shape(plan.shape, options.orientation),
                     plan.voxel_size,
                     dtype=options.precision,
                     kind="volume",
@@ -185,7 +186,8 @@ def _report(
     context: Context,
 ) -> None:
     """Draw the page, with what the alignment found where there was one, and a preview."""
-    slices = _central_slices(tomogram, options)
+    sections_along_y, mirrored = options.orientation == "xzy", options.hand == "mirrored"
+    slices = read_central_slices(tomogram.volume, sections_along_y=sections_along_y, mirrored=mirrored)
     context.preview("central-slice", slices.xy, "Central slice of the tomogram")
     with TiltImages(series) as images:
         upright, raw, pixel_size = show_aligned(images, series.geometry, series.pixel_size)
@@ -220,24 +222,3 @@ def _report(
 
 PRACTICAL_RATE = 6e9
 """Voxel updates per second that one core reaches with vector instructions written by hand (docs/performance.md)."""
-
-
-def _central_slices(tomogram: Tomogram, options: ReconstructJobOptions, thick: int = 5) -> CentralSlices:
-    """Three central slices, each the mean of a few, whatever the order of the axes in the file."""
-    with open_mrc(tomogram.volume.path) as volume:
-
-        def mean(axis: int) -> np.ndarray:
-            middle, half = volume.shape[axis] // 2, min(thick, volume.shape[axis]) // 2
-            index = [slice(None)] * 3
-            index[axis] = slice(middle - half, middle + half + 1)
-            return volume[tuple(index)].astype(np.float32).mean(axis)
-
-        if options.orientation == "xyz":
-            xy, xz, yz = mean(0), mean(1), mean(2)
-        else:
-            xy, xz, yz = mean(1), mean(0), mean(2).T
-    if options.hand == "mirrored":
-        xz, yz = xz[::-1], yz[::-1]
-    if tomogram.volume.voxel_size <= 0:
-        raise InputError("the tomogram has no voxel size", path=tomogram.volume.path)
-    return CentralSlices(xy, xz, yz, tomogram.volume.voxel_size)
