@@ -109,8 +109,8 @@ def bin_images(images: Float[torch.Tensor, "tilts rows columns"], factor: int) -
         return images
     old = (images.shape[-2], images.shape[-1])
     rows, columns = old[0] // factor, old[1] // factor
-    top, left = (n // 2 - (m // 2) * factor for n, m in zip(old, (rows, columns), strict=True))
-    part = images[..., max(top, 0) : top + rows * factor, max(left, 0) : left + columns * factor]
+    top, left = (n // 2 - m * factor // 2 for n, m in zip(old, (rows, columns), strict=True))
+    part = images[..., top : top + rows * factor, left : left + columns * factor]
     return fourier_crop(part, (rows, columns))
 
 

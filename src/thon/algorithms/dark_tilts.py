@@ -46,7 +46,7 @@ def find_dark_tilts(
     spread = images.double().flatten(1).std(1).numpy()
     central = np.argsort(np.abs(tilt))[: max(5, len(tilt) // 4)]
     reasons: dict[int, str] = {}
-    flat = spread < options.detail * np.median(spread[central])
+    flat = (spread < options.detail * np.median(spread[central])) | (spread == 0)
     for k in np.flatnonzero(flat):
         share = spread[k] / max(float(np.median(spread[central])), 1e-12)
         reasons[int(k)] = f"without detail: varies {share:.0%} as much as the images at low tilt"

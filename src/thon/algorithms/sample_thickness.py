@@ -90,7 +90,8 @@ def _faces(z: Float[np.ndarray, "heights"], signal: Float[np.ndarray, "heights"]
         share = (signal[inside] - limit) / max(signal[inside] - signal[outside], 1e-30)
         return float(z[inside] + share * (z[outside] - z[inside]))
 
-    return cross(above[0], above[0] - 1), cross(above[-1], above[-1] + 1)
+    first, last = int(above[0]), int(above[-1])
+    return cross(first, first - 1), cross(last, last + 1)
 
 
 def _inclination(

@@ -70,7 +70,7 @@ def plan_reconstruct(series: TiltSeries, options: ReconstructJobOptions, resourc
         understood=(
             f"{series.name}: {options.method} of {len(kept)} images, {x} × {y} × {z} voxels of {plan.voxel_size:.2f} Å"
             f"{known}",
-            f"{len(plan.rows)} {'slabs' if plan.strategy == 'slabs' else 'blocks'} along y{where}",
+            f"computed in {len(plan.rows)} part{'s' * (len(plan.rows) > 1)} along y{where}",
         ),
         geometry=(
             f"tilts {kept.tilt.min():.1f}° to {kept.tilt.max():.1f}°, axis {kept.rotation.mean():.2f}°, "
