@@ -11,9 +11,9 @@ import argparse
 
 import numpy as np
 import torch
-from limits import Limits, cpu_seconds, measure_limits
 
 from thon.data.geometry import TiltGeometry
+from thon.ops.limits import Limits, cpu_seconds, measure_limits
 from thon.ops.projection import SlabProjector, lay_out
 
 

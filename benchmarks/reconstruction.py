@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Speed and quality of the reconstruction, beside the machine's limits and scikit-image.
+"""Speed and quality of the reconstruction, beside the machine's limits, scikit-image and the ASTRA toolbox.
 
     python benchmarks/reconstruction.py                      both speed tests at full size, on one thread
     python benchmarks/reconstruction.py --scale 0.25         the same on a quarter of each side
@@ -20,18 +20,23 @@ from pathlib import Path
 import mrcfile
 import numpy as np
 import torch
-from limits import Limits, cpu_seconds, measure_limits
 
 from thon.algorithms.reconstruct import FilterOptions, IterationOptions, ReconstructOptions, reconstruct
 from thon.algorithms.reconstruction.filtered import filter_weights, weigh
 from thon.data.geometry import TiltGeometry
 from thon.ops.fsc import fourier_shell_correlation
+from thon.ops.limits import Limits, cpu_seconds, measure_limits
 from thon.ops.projection import SlabProjector
 
 try:
     from skimage.transform import iradon
 except ImportError:
     iradon = None
+
+try:
+    import astra
+except ImportError:
+    astra = None
 
 TILTS = np.arange(-60.0, 60.1, 3.0)
 
@@ -44,6 +49,23 @@ def iradon_seconds(images: torch.Tensor) -> float | None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         spent, _ = cpu_seconds(lambda: iradon(sinogram, theta=TILTS, filter_name="ramp"), 2)
+    return spent * images.shape[1]
+
+
+def astra_seconds(images: torch.Tensor, method: str, iterations: int = 1) -> float | None:
+    """CPU seconds of ASTRA's CPU code for all rows, from two of them; None where it is not installed."""
+    if astra is None:
+        return None
+    n = images.shape[-1]
+    beams = astra.create_proj_geom("parallel", 1.0, n, np.deg2rad(TILTS))
+    slab = astra.create_vol_geom(n // 4, n)
+    setting = astra.astra_dict(method)
+    setting["ProjectorId"] = astra.create_projector("linear", beams, slab)
+    setting["ProjectionDataId"] = astra.data2d.create("-sino", beams, images[:, 0].numpy())
+    setting["ReconstructionDataId"] = astra.data2d.create("-vol", slab)
+    algorithm = astra.algorithm.create(setting)
+    spent, _ = cpu_seconds(lambda: astra.algorithm.run(algorithm, iterations), 2)
+    astra.clear()
     return spent * images.shape[1]
 
 
@@ -74,6 +96,8 @@ def speed_of_wbp(n: int, limits: Limits, target: float) -> None:
     if (other := iradon_seconds(images)) is not None:
         # iradon makes slices of n × n, four times what is asked for here.
         print(f"  a quarter of scikit-image's iradon: {other / 4:.1f} s, {other / 4 / whole:.0f} times as long")
+    if (other := astra_seconds(images, "FBP")) is not None:
+        print(f"  ASTRA's FBP on the CPU: {other:.1f} s, {other / whole:.1f} times as long")
 
 
 def speed_of_sirt(n: int, limits: Limits, target: float) -> None:
@@ -84,6 +108,8 @@ def speed_of_sirt(n: int, limits: Limits, target: float) -> None:
     geometry, images = TiltGeometry.nominal(TILTS), random_images(n)
     whole, _ = cpu_seconds(lambda: reconstruct(images, geometry, 10.0, options, sink=drop), 1)
     report("  reconstruct(), raw images to slabs", whole, 20, n, limits, target)
+    if (other := astra_seconds(images, "SIRT", 10)) is not None:
+        print(f"  ASTRA's SIRT on the CPU: {other:.1f} s, {other / whole:.1f} times as long")
 
 
 def random_images(n: int) -> torch.Tensor:

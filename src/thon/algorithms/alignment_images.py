@@ -88,8 +88,8 @@ class AlignmentImages:
         if len(self.kept) < 3:
             raise InputError("too few usable images to align", got=len(self.kept), expected="at least 3")
         chosen = torch.from_numpy(self.kept)
-        self.values, self.tilt = standardise(self._whole[chosen]), self.all_tilts[self.kept]
         self.mask = None if self.mask is None else self.mask[chosen]
+        self.values, self.tilt = standardise(self._whole[chosen], self.mask), self.all_tilts[self.kept]
         del self._whole
 
     def reduced(self, size: int) -> tuple[Float[torch.Tensor, "kept rows columns"], float]:
@@ -114,7 +114,12 @@ def bin_images(images: Float[torch.Tensor, "tilts rows columns"], factor: int) -
     return fourier_crop(part, (rows, columns))
 
 
-def standardise(images: Float[torch.Tensor, "tilts rows columns"]) -> Float[torch.Tensor, "tilts rows columns"]:
-    """Zero mean, unit deviation, outliers clipped at six deviations."""
-    centred = images - images.mean((-2, -1), keepdim=True)
-    return (centred / centred.std((-2, -1), keepdim=True).clamp(min=1e-12)).clamp(-6, 6)
+def standardise(
+    images: Float[torch.Tensor, "tilts rows columns"], mask: Float[torch.Tensor, "tilts rows columns"] | None = None
+) -> Float[torch.Tensor, "tilts rows columns"]:
+    """Zero mean, unit deviation, outliers clipped at six deviations; all within the mask, and zero outside it."""
+    weight = torch.ones_like(images[:, :1, :1]) if mask is None else mask
+    number = weight.expand_as(images).sum((-2, -1), keepdim=True).clamp(min=1)
+    centred = (images - (images * weight).sum((-2, -1), keepdim=True) / number) * weight
+    deviation = (centred.square().sum((-2, -1), keepdim=True) / number).sqrt()
+    return (centred / deviation.clamp(min=1e-12)).clamp(-6, 6)

@@ -55,8 +55,3 @@ def measure_limits(side: int = 1024, copied: int = 1 << 28) -> Limits:
     finally:
         torch.set_num_threads(threads)
     return Limits(2 * copied / copy, side**3 / product)
-
-
-if __name__ == "__main__":
-    found = measure_limits()
-    print(f"copy {found.bandwidth / 1e9:.1f} GB/s, multiply-adds {found.multiply_adds / 1e9:.0f} G/s per core")
