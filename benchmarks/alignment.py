@@ -4,7 +4,7 @@
     python benchmarks/alignment.py --size 1024               41 images simulated here: CPU time and memory
 
 A folder holds `series.mrc`, `series.tlt` and `truth.json` with the true `axis` (degrees), `shift` (x, y per image, px),
-`magnification` (per image), `dark` (indices) and `local`, the amplitude in px of a motion of image k of n along (x, y) by
+`magnification` (per image), `dark` (indices) and `local`, the amplitude in px of a motion of image k of n along (x, y)
 
     local sin(3 k / n) (sin(2π v / size), cos(2π u / size))
 
@@ -33,11 +33,11 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from tests.algorithms.tilt_phantom import AlignmentError, TiltPhantom, judge, simulate_series  # noqa: E402
-from thon.algorithms.align_tilts import AlignTiltsOptions, align_tilt_series, alignment_memory  # noqa: E402
-from thon.data.geometry import TiltGeometry  # noqa: E402
-from thon.formats.images import open_images  # noqa: E402
-from thon.formats.tlt import read_angles  # noqa: E402
+from tests.algorithms.tilt_phantom import AlignmentError, TiltPhantom, judge, simulate_series
+from thon.algorithms.align_tilts import AlignTiltsOptions, align_tilt_series, alignment_memory
+from thon.data.geometry import TiltGeometry
+from thon.formats.images import open_images
+from thon.formats.tlt import read_angles
 
 
 @dataclass(frozen=True)

@@ -70,6 +70,7 @@ def test_excluded_images(tmp_path: Path) -> None:
     assert len(read_alignment(tmp_path / "a.star", (80, 96), 2.0).geometry) == 2
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_xf_without_angles(tmp_path: Path) -> None:
     write_alignment(tmp_path / "a.xf", geometry(), (80, 96), 2.0)
     (tmp_path / "a.tlt").rename(tmp_path / "elsewhere.txt")

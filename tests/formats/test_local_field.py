@@ -36,6 +36,7 @@ def test_tilts_without_points_are_level() -> None:
     np.testing.assert_allclose(field(everywhere)[1], [[1.5, -2.5]] * 2, atol=0.01)
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_points_and_displacements_must_match() -> None:
     with pytest.raises(InputError, match="tilt 0 differ"):
         fit_local_field([np.zeros((3, 2))], [np.zeros((2, 2))], nodes=(4, 4), extent=(1.0, 1.0))

@@ -84,6 +84,7 @@ def test_crossing_lies_between_shells():
     assert fourier_shell_correlation(first, -first, 3.0).crossing().item() == 0
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_refuses_unequal_shapes():
     with pytest.raises(ValueError, match="shapes"):
         fourier_shell_correlation(noise(4, 4, 4), noise(4, 4, 5))

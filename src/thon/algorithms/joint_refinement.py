@@ -303,7 +303,9 @@ class _System:
                 tie = np.eye(len(matrix)) * 1e-3 * np.trace(matrix) / len(matrix)
                 inverse = np.linalg.inv(matrix + tie)
                 track[p, seen, c] = inverse @ (rhs[p, c][seen] - matrix @ moved[p, seen, c])
-                variance += np.diag(inverse) / 2
+                # What the mean may do is no part of a track's shape.
+                shape = inverse - inverse.mean(0) - inverse.mean(1, keepdims=True) + inverse.mean()
+                variance += np.diag(shape) / 2
             sigma[p, seen] = np.sqrt(variance)
         return track, sigma
 
