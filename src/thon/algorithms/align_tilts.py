@@ -139,7 +139,8 @@ def align_tilt_series(
     clock = time.perf_counter()
     prepared = AlignmentImages(images, np.asarray(tilt, np.float64), pixel_size, options.max_size, mask)
     prepared.exclude(excluded or {}, options.keep, options.dark)
-    return _Alignment(prepared, options, tilt_axis, tell, clock).run()
+    axis = None if tilt_axis is None else float(tilt_axis)
+    return _Alignment(prepared, options, axis, tell, clock).run()
 
 
 def alignment_memory(tilts: int, image_shape: tuple[int, int], options: AlignTiltsOptions) -> tuple[int, float]:

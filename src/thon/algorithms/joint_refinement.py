@@ -42,8 +42,11 @@ class JointRefinementOptions(Options):
     x_tilt_spread: Annotated[float, Unit("degrees"), Ge(0)] = 0.0
     """Spread of single tilts' x-tilts about the series'."""
 
-    local_spread: Annotated[float, Unit("px"), Ge(0)] = 0.25
+    local_spread: Annotated[float, Unit("px"), Ge(0)] = 0.5
     """Size of local motion expected within an image (standard deviation), in pixels of the alignment; 0 for none."""
+
+    skew_factor: Annotated[float, Unit("1"), Ge(0)] = 4.0
+    """How many times larger the part of local motion may be that skews an image along its rows."""
 
     local_nodes: Annotated[int, Unit("1"), Ge(4), Le(16)] = 6
     """Spline nodes of the local field along each side of the image, two of them outside it."""
@@ -192,12 +195,28 @@ class _System:
         shape = (self.patches, self.tilts, 2, -1)
         block = np.einsum("kij,kt,pkr,pkc->pkitrcj", self.to_plane, along, rows, columns, optimize=True).reshape(shape)
         now = np.linalg.lstsq(along, local.coefficients.reshape(self.tilts, -1), rcond=None)[0].reshape(-1)
-        sharp = (self.options.local_spread * self.pixel_size) ** -2
+        own = self._local_precision(local, nodes)
         size = len(self.precision)
-        precision = np.eye(size + len(now)) * sharp
-        precision[:size, :size] = self.precision
-        self.precision, self.pull = precision, np.concatenate([self.pull, -sharp * now])
+        precision = np.zeros((size + len(now), size + len(now)))
+        precision[:size, :size], precision[size:, size:] = self.precision, own
+        self.precision, self.pull = precision, np.concatenate([self.pull, -own @ now])
         self.design = np.concatenate([self.design, block], -1)
+
+    def _local_precision(self, local: LocalField, tilt_nodes: int) -> np.ndarray:
+        """Prior of the field's coefficients: independent, but with a wider spread for a skew of each image.
+
+        A skew that grows and fades over the series looks, across the tilt axis, like another axis. As it may be wide,
+        the axis is told by what moves along it.
+        """
+        rows, columns = local.coefficients.shape[1:3]
+        small = self.options.local_spread * self.pixel_size
+        wide = max(self.options.skew_factor, 1e-3) * small
+        height = (np.arange(rows) - (rows - 1) / 2) / ((rows - 3) / 2)
+        pattern = np.zeros((rows, columns, 2))
+        pattern[..., 1] = height[:, None]
+        skew = np.kron(np.eye(tilt_nodes), pattern.reshape(-1, 1))
+        inner = np.linalg.inv(np.eye(tilt_nodes) * wide**-2 + skew.T @ skew / small**2)
+        return np.eye(len(skew)) / small**2 - skew @ inner @ skew.T / small**4
 
     def _laplacians(self, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Each patch's information (patches, 2, tilts, tilts) and its product with the measured movement."""
