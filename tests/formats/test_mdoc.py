@@ -237,3 +237,14 @@ def test_no_mdoc(tmp_path: Path, text: str) -> None:
 
 def test_base_name() -> None:
     assert base_name("X:\\a b\\c.tif") == base_name("/a b/c.tif") == base_name("c.tif ") == "c.tif"
+
+
+def test_order_without_dates_from_the_dose_received(tmp_path: Path) -> None:
+    text = "PixelSpacing = 2\n\n"
+    for k, (tilt, received) in enumerate([(-3, 3.0), (0, 0.0), (3, 6.0)]):
+        text += f"[ZValue = {k}]\nTiltAngle = {tilt}\nExposureDose = 3\nPriorRecordDose = {received}\n\n"
+    (tmp_path / "a.mdoc").write_text(text)
+    found = read_mdoc_series(tmp_path / "a.mdoc")
+    assert found.order.tolist() == [1, 0, 2]
+    assert found.prior_exposure.tolist() == [3, 0, 6]
+    assert not any("had received" in note for note in found.notes)

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
 from types import EllipsisType
-from typing import Self, cast
+from typing import Any, Self, cast
 
 import numpy as np
 
@@ -45,7 +45,7 @@ class ImageStack(ABC):
     def __len__(self) -> int:
         return self.shape[0]
 
-    def __getitem__(self, index: Index) -> np.ndarray:
+    def __getitem__(self, index: Index) -> Any:
         sections, *rest = expand_index(index)
         if isinstance(sections, int):
             return self.image(range(len(self))[sections])[tuple(rest)]

@@ -16,8 +16,8 @@ _LEVEL = 1e-5
 
 
 def fit_local_field(
-    plane: Sequence[Float[np.ndarray, "points 2"]],
-    displacement: Sequence[Float[np.ndarray, "points 2"]],
+    plane: Sequence[Float[np.ndarray, "_ 2"]],
+    displacement: Sequence[Float[np.ndarray, "_ 2"]],
     *,
     nodes: tuple[int, int],
     extent: tuple[float, float],

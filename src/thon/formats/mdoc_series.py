@@ -80,7 +80,7 @@ def read_mdoc_series(path: PathLike) -> MdocSeries:
     tilt = np.array([_tilt(section, path) for section in sections])
     pixel_size = _first_number(mdoc, sections, "PixelSpacing", path)
     exposure = _exposures(sections, pixel_size, path, notes)
-    order = _order(sections, notes)
+    order = _order(sections, path, notes)
     in_time = np.argsort(order)
     prior = np.zeros(len(tilt))
     prior[in_time[1:]] = np.cumsum(exposure[in_time])[:-1]
@@ -300,7 +300,7 @@ def _exposure(section: MdocSection, pixel_size: float | None, path: PathLike) ->
     return float("nan"), ""
 
 
-def _order(sections: list[MdocSection], notes: list[str]) -> Int[np.ndarray, "tilts"]:
+def _order(sections: list[MdocSection], path: PathLike, notes: list[str]) -> Int[np.ndarray, "tilts"]:
     times = [parse_date(section.entries.get("DateTime", "")) for section in sections]
     if all(time is not None for time in times):
         # Not timestamps, which a change to or from summer time would put in disorder.
@@ -315,6 +315,10 @@ def _order(sections: list[MdocSection], notes: list[str]) -> Int[np.ndarray, "ti
             f"Line {bad.line}: DateTime '{bad.entries.get('DateTime', '')}' is no date; ZValue is taken as the order."
         )
     else:
+        received = [section.number("PriorRecordDose", path) for section in sections]
+        if len({dose for dose in received if dose is not None}) == len(sections):
+            notes.append("There is no DateTime; PriorRecordDose tells the acquisition order.")
+            return np.argsort(np.argsort([dose or 0.0 for dose in received], kind="stable"))
         notes.append("There is no DateTime; ZValue is taken as the acquisition order.")
     return np.argsort(np.argsort(_stack_index(sections), kind="stable"))
 

@@ -13,6 +13,7 @@ import os
 import zlib
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -61,7 +62,7 @@ class MrcFile(ImageStack):
         self._source.read_into(stored, header.offset + k * header.section_size)
         return self._decode(stored) if header.packed else stored.astype(self.dtype, copy=False)
 
-    def __getitem__(self, index: Index) -> np.ndarray:
+    def __getitem__(self, index: Index) -> Any:
         sections, rows, columns = expand_index(index)
         if self.header.packed and self._in_order:
             return self._decode(self._volume[sections])[(..., rows, columns)]

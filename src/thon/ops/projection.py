@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from thon import kernels
 from thon.data.geometry import TiltGeometry
@@ -109,7 +109,7 @@ class SlabProjector:
             raise ValueError(f"images are {tuple(images.shape)}, expected {(len(self), self.columns, self.image_rows)}")
         return kernels.backproject(images, self.paths.to(images.device), (self.depth, self.width), rows=self.rows)
 
-    def select(self, index: Int[np.ndarray, "kept"] | list[int] | slice) -> SlabProjector:
+    def select(self, index: Int[np.ndarray, "kept"] | Bool[np.ndarray, "tilts"] | list[int] | slice) -> SlabProjector:
         """The projector of some of the tilts, in the order given."""
         return replace(self, paths=self.paths[index if isinstance(index, slice) else torch.as_tensor(index)])
 
