@@ -25,7 +25,7 @@ demo: $(VENV)/installed ## A real tilt series becomes a tomogram, in demo-output
 	@echo "Report    $(CURDIR)/$$(ls demo-output/J003-reconstruct/outputs/*/report.html)"
 
 test: lint docs ## Set up, then lint, types, import contracts, documentation and tests
-	$(ONE_THREAD) $(BIN)/pytest -n 2
+	$(ONE_THREAD) $(BIN)/pytest -n 2 --dist loadfile
 
 lint: $(VENV)/installed-test
 	$(BIN)/ruff check

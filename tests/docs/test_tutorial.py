@@ -30,12 +30,18 @@ def run(command: str, folder: Path) -> str:
         [Path(sys.executable).with_name(program), *arguments],
         cwd=folder,
         env=os.environ | {"COLUMNS": "200"},
+        preexec_fn=_keep_to_one_core,
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
     return done.stdout + done.stderr
+
+
+def _keep_to_one_core() -> None:
+    """Tests run beside each other: a command that took all cores would be slowed down by the others, and they by it."""
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 
 
 @pytest.fixture(scope="module")

@@ -63,6 +63,7 @@ def limit_threads(record: JobRecord) -> None:
         os.environ[name] = str(threads)
     # NumPy's products here are small: its threads would wait for each other longer than they work.
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that wait leave their core to other programs
 
 
 def free_memory() -> int:
