@@ -152,7 +152,7 @@ def alignment_memory(tilts: int, image_shape: tuple[int, int], options: AlignTil
     spectra = 3 * 8 * tilts * patches**2 * (0.7 * size) * (0.36 * size)
     # Images twice, unrolled ones and their masks, spectra with their working copies, and PyTorch itself.
     memory = 5 * 4 * pixels * 1.2 + spectra + 4 * 16 * max(image_shape) ** 2 + 750e6
-    seconds = 4 + 1e-8 * tilts * image_shape[0] * image_shape[1] + 1.7e-3 * tilts * patches**2 + 2e-7 * pixels
+    seconds = 12 + 1e-8 * tilts * image_shape[0] * image_shape[1] + 3e-3 * tilts * patches**2 + 3e-7 * pixels
     return int(memory), seconds
 
 

@@ -46,7 +46,7 @@ def plan_align_tilts(series: TiltSeries, options: AlignTiltsJobOptions, resource
         ),
         memory=memory,
         disk=6 * 1024**2,
-        seconds=seconds / max(1, resources.threads),
+        seconds=seconds,
         output=series,
     )
 
