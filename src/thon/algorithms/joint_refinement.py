@@ -16,12 +16,11 @@ import numpy as np
 from annotated_types import Ge, Gt, Le
 from jaxtyping import Float
 
+from thon.algorithms.bundle_model import point_derivative, tilt_derivative
 from thon.algorithms.patch_pairs import PairMeasurement, image_maps
 from thon.base.options import Options, Unit
 from thon.data.alignment import TiltSigma
 from thon.data.geometry import LocalField, TiltGeometry, spline_basis
-
-PARAMETERS = ("shift_y", "shift_x", "rotation", "tilt", "magnification", "x_tilt")
 
 
 class JointRefinementOptions(Options):
@@ -143,9 +142,9 @@ class _System:
         self.information = np.where(known > 0, 1 / (1 / np.where(known > 0, known, 1) + floor), 0)
         self.to_plane = np.linalg.inv(image_maps(geometry))
         # (tilts, 2, 3): movement in the plane by a movement of the point
-        self.by_point = self.to_plane @ _turn(geometry) @ _point_maps(geometry) * geometry.magnification[:, None, None]
+        self.by_point = self.to_plane @ point_derivative(geometry)
         self.tilt_basis, self.precision, self.pull = self._tilt_freedom()
-        self.design = np.einsum("kij,apkj,aku->pkiu", self.to_plane, _derivatives(geometry, points), self.tilt_basis)
+        self.design = np.einsum("kij,kpja,aku->pkiu", self.to_plane, tilt_derivative(geometry, points), self.tilt_basis)
         self.fitted_local = geometry.local if options.local_spread > 0 else None
         if self.fitted_local is not None:
             self._add_local(self.fitted_local)
@@ -154,12 +153,12 @@ class _System:
         """Free combinations of the tilts' parameters (6, tilts, unknowns), their precision and their pull."""
         n, o, now, then = self.tilts, self.options, self.geometry, self.nominal
         each, one = np.eye(n), np.ones((n, 1))
-        spread = {2: o.rotation_spread, 3: o.tilt_spread, 4: o.magnification_spread, 5: o.x_tilt_spread}
+        spread = {2: o.rotation_spread, 3: o.tilt_spread, 4: o.x_tilt_spread, 5: o.magnification_spread}
         departure = {
             2: now.rotation - now.rotation.mean(),
             3: now.tilt - then.tilt,
-            4: now.magnification - then.magnification,
-            5: now.x_tilt - then.x_tilt,
+            4: now.x_tilt - then.x_tilt,
+            5: now.magnification - then.magnification,
         }
         # Wide ties (1 µm, 5°) keep what a single patch cannot tell where it is.
         columns = [(a, each, 1e-8, np.zeros(n)) for a in (0, 1)] + [(2, one, 0.04, np.zeros(1))]
@@ -177,8 +176,7 @@ class _System:
             at = here.stop
         # Moving the whole specimen changes nothing: the shifts that do so are held, which biases nothing.
         whole = np.zeros((6, n, 3))
-        planes = _turn(now) @ _point_maps(now) * now.magnification[:, None, None]
-        whole[:2] = np.swapaxes(planes, 0, 1)
+        whole[:2] = np.swapaxes(point_derivative(now), 0, 1)
         whole, _ = np.linalg.qr(np.einsum("aku,akx->ux", basis, whole))
         strength = float(np.median(self.information[self.information > 0])) if (self.information > 0).any() else 1.0
         return basis, np.diag(precision) + 1e3 * strength * self.patches * whole @ whole.T, pull
@@ -287,8 +285,8 @@ class _System:
             shift=g.shift + step[:2].T,
             rotation=g.rotation + step[2],
             tilt=g.tilt + step[3],
-            magnification=g.magnification + step[4],
-            x_tilt=g.x_tilt + step[5],
+            x_tilt=g.x_tilt + step[4],
+            magnification=g.magnification + step[5],
             local=local,
         )
         moved = self.movement(solution)
@@ -299,7 +297,7 @@ class _System:
             points=self.points + solution[self.design.shape[-1] :].reshape(self.patches, 3),
             track=np.einsum("kij,pkj->pki", image_maps(g), track),
             track_sigma=track_sigma * max(scale, 1.0),
-            sigma=TiltSigma(sigma[:2].T, sigma[2], sigma[3], sigma[5], sigma[4]),
+            sigma=TiltSigma(sigma[:2].T, *sigma[2:]),
             scale=scale,
             step=float(np.sqrt(np.nanmean(np.einsum("kij,pkj->pki", image_maps(g), moved) ** 2))),
             used=float((weight[known] > 0.5).mean()) if known.any() else 0.0,
@@ -327,30 +325,3 @@ class _System:
                 variance += np.diag(shape) / 2
             sigma[p, seen] = np.sqrt(variance)
         return track, sigma
-
-
-def _turn(geometry: TiltGeometry) -> Float[np.ndarray, "tilts 2 2"]:
-    """Matrices from (v, u) to the raw image's (y, x), without magnification."""
-    phi = np.deg2rad(geometry.rotation)
-    return np.stack([np.stack([np.cos(phi), np.sin(phi)], -1), np.stack([-np.sin(phi), np.cos(phi)], -1)], 1)
-
-
-def _point_maps(geometry: TiltGeometry) -> Float[np.ndarray, "tilts 2 3"]:
-    """Matrices from a specimen point (z, y, x) to (v, u)."""
-    return np.swapaxes(geometry.plane(np.eye(3)), 1, 2)
-
-
-def _derivatives(
-    geometry: TiltGeometry, points: Float[np.ndarray, "patches 3"]
-) -> Float[np.ndarray, "parameters patches tilts 2"]:
-    """Derivative of each patch's image position (y, x), Å, by each of its tilt's parameters, Å and degrees."""
-    rigid = replace(geometry, local=None)
-    result = np.zeros((len(PARAMETERS), len(points), len(geometry), 2))
-    result[0, ..., 0] = 1
-    result[1, ..., 1] = 1
-    for a, name in enumerate(PARAMETERS[2:], 2):
-        step = 1e-5
-        ahead = replace(rigid, **{name: getattr(geometry, name) + step}).project(points)
-        behind = replace(rigid, **{name: getattr(geometry, name) - step}).project(points)
-        result[a] = np.swapaxes(ahead - behind, 0, 1) / (2 * step)
-    return result

@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Complex, Float, Int
 
 from thon import kernels
+from thon.algorithms.bundle_model import point_derivative
 from thon.data.geometry import TiltGeometry
 from thon.ops.fourier import frequency_grid
 from thon.ops.threads import map_in_threads
@@ -48,9 +49,7 @@ def plane_maps(geometry: TiltGeometry) -> Float[np.ndarray, "tilts 2 2"]:
 
 def image_maps(geometry: TiltGeometry) -> Float[np.ndarray, "tilts 2 2"]:
     """Matrices from the specimen's plane z = 0, (y, x), to the raw image's (y, x), without the local field."""
-    phi = np.deg2rad(geometry.rotation)
-    turn = np.stack([np.stack([np.cos(phi), np.sin(phi)], -1), np.stack([-np.sin(phi), np.cos(phi)], -1)], 1)
-    return geometry.magnification[:, None, None] * turn @ plane_maps(geometry)
+    return point_derivative(geometry)[:, :, 1:]
 
 
 def unroll(
