@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from thon.base.errors import InputError
+from thon.data.ctf import TiltCtf
 from thon.data.geometry import TiltGeometry
 from thon.data.optics import Optics
 
@@ -39,6 +40,8 @@ class TiltSeries:
         hand: Sign of the defocus gradient, +1 or −1 as in RELION's `rlnTomoHand`; None where undetermined.
         tilt_axis: Tilt axis as the microscope, the user or an imported alignment states it, degrees; None where nobody
             said, and the nominal geometry has 0.
+        ctf: CTF of each image; None where not fitted.
+        halves: Files of the even and the odd frames' sum of each image; empty where there are none.
     """
 
     name: str
@@ -54,6 +57,8 @@ class TiltSeries:
     excluded: dict[int, str] = field(default_factory=dict[int, str])
     hand: int | None = None
     tilt_axis: float | None = None
+    ctf: TiltCtf | None = None
+    halves: tuple[tuple[ImageRef, ImageRef], ...] = ()
 
     def __post_init__(self) -> None:
         n = len(self.images)
