@@ -17,6 +17,7 @@ class TiltPlace:
         order: Acquisition order, 0-based.
         axis: Tilt axis in the house's sense (`thon.data.geometry`), degrees; None where nobody said.
         time: When it was taken, seconds since 1970; None where nobody said.
+        source: The `.mdoc` that said so, as text; None where the movie's name did.
     """
 
     series: str
@@ -24,6 +25,7 @@ class TiltPlace:
     order: int
     axis: float | None = None
     time: float | None = None
+    source: str | None = None
 
 
 @dataclass(frozen=True)
