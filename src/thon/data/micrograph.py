@@ -16,7 +16,7 @@ class Micrograph:
 
     Args:
         name: Name, used for files.
-        path: File, as text; dose-weighted where the movie was.
+        path: File, as text.
         image_shape: (rows, columns), px.
         pixel_size: Å.
         optics: Microscope.
@@ -24,6 +24,7 @@ class Micrograph:
         prior_exposure: The same before it, e/Å².
         tilt: Place in a tilt series; None for single particles.
         movie: What it was summed from.
+        dose_weighted: Whether the frames in `path` were weighted for radiation damage.
         unweighted: The same sum without dose weights, if asked for.
         even: Sum of the even frames, if asked for.
         odd: Sum of the odd frames, if asked for.
@@ -42,6 +43,7 @@ class Micrograph:
     prior_exposure: float = 0.0
     tilt: TiltPlace | None = None
     movie: Movie | None = None
+    dose_weighted: bool = False
     unweighted: str | None = None
     even: str | None = None
     odd: str | None = None
