@@ -137,6 +137,7 @@ class TiltCtf:
         resolution: To where the rings fit, Å.
         borrowed: Why an image's values come from its neighbours, by index.
         hand_confidence: How clearly the images tell the hand of the series, 0 to 1; NaN where not asked.
+        spectra: Stack of spectra, half measured and half model, if written (MRC).
     """
 
     defocus_u: Float[np.ndarray, "tilts"]
@@ -148,6 +149,7 @@ class TiltCtf:
     resolution: Float[np.ndarray, "tilts"]
     borrowed: dict[int, str] = field(default_factory=dict[int, str])
     hand_confidence: float = float("nan")
+    spectra: str | None = None
 
     def __post_init__(self) -> None:
         n = len(self.defocus_u)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from thon.data.tilt_series import TiltSeries
+
 
 @dataclass(frozen=True)
 class Volume:
@@ -33,6 +35,7 @@ class Tomogram:
         odd: Reconstruction from the odd ones.
         method: Name of the reconstruction method.
         thickness: Measured sample thickness, Å, if it was measured.
+        tilts: The tilt series itself, with its alignment and CTFs.
     """
 
     series: str
@@ -41,3 +44,4 @@ class Tomogram:
     odd: Volume | None = None
     method: str = ""
     thickness: float | None = None
+    tilts: TiltSeries | None = None

@@ -8,11 +8,15 @@ import numpy as np
 from jaxtyping import Shaped
 
 from thon.data.ctf import Ctf, CtfFit
+from thon.formats.png import shrink
 from thon.formats.report.style import TEXT, Theme, finish, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+SIDE = 320
+"""Side of the spectrum as it is drawn, px: fine enough for the rings, coarse enough to average the noise."""
 
 
 def draw_ctf(fit: CtfFit, diagnostic: Shaped[np.ndarray, "rows columns"], theme: Theme) -> Figure:
@@ -26,8 +30,9 @@ def draw_ctf(fit: CtfFit, diagnostic: Shaped[np.ndarray, "rows columns"], theme:
     figure = new_figure(10.0, 4.4, theme)
     grid = figure.add_gridspec(1, 2, width_ratios=(1, 1.25))
     axes = figure.add_subplot(grid[0, 0])
-    low, high = np.percentile(diagnostic, (2, 99))
-    axes.imshow(diagnostic, cmap="gray", vmin=low, vmax=high, origin="lower")
+    shown = shrink(diagnostic, SIDE)
+    low, high = np.percentile(shown, (2, 99))
+    axes.imshow(shown, cmap="gray", vmin=low, vmax=high, origin="lower")
     axes.set_xticks([])
     axes.set_yticks([])
     ctf, sigma = fit.ctf, fit.sigma

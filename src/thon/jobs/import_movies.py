@@ -1,0 +1,128 @@
+"""Import movies: EER, TIFF or MRC, one by one, by folder, or as an `.mdoc` names them.
+
+What the file, the `.mdoc` and EPU's `.xml` say is gathered; nothing is copied. Movies of tilt series keep their series,
+tilt and acquisition order. Where nobody states the exposure it stays unknown, and frames will not be dose-weighted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+from annotated_types import Ge, Gt, Lt
+
+from thon.base.errors import InputError
+from thon.base.options import Options, Unit
+from thon.data.movie import Movie, TiltPlace
+from thon.data.optics import Optics
+from thon.formats.movie_file import MovieFile, open_movie
+from thon.job.context import Context
+from thon.job.spec import each
+from thon.jobs.movie_sources import Found, Said, find_session, movie_stem, said_beside, said_by_name
+
+IMPLAUSIBLE = 5.0
+"""Two statements of a pixel size that differ by more than this factor are about different images."""
+
+
+class ImportMoviesOptions(Options):
+    pixel_size: Annotated[float | None, Gt(0), Unit("Å")] = None
+    """Pixel size of the frames as stored (of the sensor's pixels for EER); that of the mdoc or the file unless
+    given."""
+
+    dose: Annotated[float | None, Gt(0), Unit("e/Å²")] = None
+    """Exposure of each movie; that of the mdoc or the file unless given."""
+
+    frame_dose: Annotated[float | None, Gt(0), Unit("e/Å²")] = None
+    """Exposure of each frame as stored (of a raw frame for EER), in place of --dose."""
+
+    prior_dose: Annotated[float, Ge(0), Unit("e/Å²")] = 0.0
+    """Exposure of the specimen before the first movie of it."""
+
+    voltage: Annotated[float | None, Gt(0), Unit("kV")] = None
+    """Acceleration voltage; that of the mdoc or the file unless given, else 300."""
+
+    cs: Annotated[float, Ge(0), Unit("mm")] = 2.7
+    """Spherical aberration."""
+
+    amplitude_contrast: Annotated[float, Ge(0), Lt(1), Unit("1")] = 0.1
+    """Fraction of amplitude contrast."""
+
+    tilt_axis: Annotated[float | None, Ge(-360), Unit("degrees")] = None
+    """Tilt axis of tilt series, anticlockwise from +y; that of the mdoc unless given."""
+
+
+def expand_movies(path: Path, options: Options) -> Found:
+    """The movies that a file or folder stands for."""
+    return find_session(path)
+
+
+@each(title="Import movies", stage="import", expand=expand_movies)
+def import_movies(movie: Path, options: ImportMoviesOptions, context: Context, metadata: Path | None = None) -> Movie:
+    if metadata is None and movie.suffix.lower() == ".mdoc":
+        find_session(movie)  # raises what is wrong with it
+    said = said_beside(metadata, movie.name) if metadata is not None else said_by_name(movie)
+    with open_movie(movie) as file:
+        found = Movie(
+            name=context.item,
+            path=str(movie),
+            frames=file.frames,
+            image_shape=file.physical_shape,
+            pixel_size=_pixel_size(file, said, options, movie),
+            exposure=_exposure(file, said, options),
+            prior_exposure=_prior(file, said, options),
+            optics=Optics(options.voltage or said.voltage or 300.0, options.cs, options.amplitude_contrast),
+            tilt=_tilt(said, options, context.item.removesuffix(movie_stem(movie.name))),
+        )
+    _tell(found, options, context)
+    return found
+
+
+def _pixel_size(file: MovieFile, said: Said, options: ImportMoviesOptions, path: Path) -> float:
+    if options.pixel_size is not None:
+        return options.pixel_size
+    # Programs that do not know the pixel size write 1 Å into MRC headers.
+    stored = file.pixel_size if file.pixel_size != 1 else None
+    found = said.pixel_size or stored
+    if found is None:
+        raise InputError("the pixel size is not known", path=path, mend="give it with --pixel-size, in Å")
+    if said.pixel_size and stored and not 1 / IMPLAUSIBLE < said.pixel_size / stored < IMPLAUSIBLE:
+        raise InputError(
+            "the pixel sizes contradict each other",
+            path=path,
+            got=f"{stored:g} Å in the file, {said.pixel_size:g} Å beside it",
+            mend="give the right one with --pixel-size, in Å",
+        )
+    return found
+
+
+def _exposure(file: MovieFile, said: Said, options: ImportMoviesOptions) -> float:
+    if options.frame_dose is not None:
+        return options.frame_dose * file.frames
+    found = options.dose or said.exposure
+    return float("nan") if found is None else found
+
+
+def _prior(file: MovieFile, said: Said, options: ImportMoviesOptions) -> float:
+    """Exposure before the movie: as the mdoc counts it, unless the user's doses replace the mdoc's."""
+    tilt = said.tilt
+    if tilt is None:
+        return options.prior_dose
+    if options.dose is not None or options.frame_dose is not None:
+        return options.prior_dose + tilt.order * _exposure(file, said, options)
+    return options.prior_dose + (said.prior_exposure if said.prior_exposure is not None else float("nan"))
+
+
+def _tilt(said: Said, options: ImportMoviesOptions, prefix: str) -> TiltPlace | None:
+    """The place in a tilt series, the series named with what is in front of the movie's own name in the item's."""
+    if said.tilt is None:
+        return None
+    axis = said.tilt.axis if options.tilt_axis is None else options.tilt_axis
+    return replace(said.tilt, series=f"{prefix}{said.tilt.series}", axis=axis)
+
+
+def _tell(found: Movie, options: ImportMoviesOptions, context: Context) -> None:
+    rows, columns = found.image_shape
+    context.log(f"{found.frames} frames of {columns} × {rows} px at {found.pixel_size:g} Å, {found.exposure:.3g} e/Å².")
+    if found.exposure != found.exposure:
+        context.warn("Nobody says the exposure: frames will not be dose-weighted. Give it with --dose or --frame-dose.")
