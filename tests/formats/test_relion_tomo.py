@@ -12,6 +12,7 @@ from thon.base.errors import FormatError, InputError
 from thon.data.geometry import LocalField, TiltGeometry
 from thon.data.optics import Optics
 from thon.data.tilt_series import ImageRef, TiltSeries
+from thon.formats.ctf_values import tilt_ctf
 from thon.formats.relion_tomo import RelionTomogram, read_tilt_series_star, read_tomograms, write_tomograms
 from thon.formats.star import StarBlock, read_star, write_star
 
@@ -151,3 +152,83 @@ def test_bad_input(tmp_path: Path) -> None:
     write_star(tmp_path / "gone.star", {"TS": StarBlock({}, {"rlnTomoYTilt": ["1"], "rlnMicrographName": ["a"]})})
     with pytest.raises(FormatError, match="pixel size"):
         read_tomograms(tmp_path / "a.star", (80, 96))
+
+
+def test_ctf_halves_and_dose(tmp_path: Path) -> None:
+    there = a_tomogram()
+    rng = np.random.default_rng(4)
+    ctf = tilt_ctf(
+        rng.uniform(2e4, 4e4, (4, 2)),
+        rng.uniform(0, 180, 4),
+        phase_shift=rng.uniform(20, 90, 4),
+        score=rng.uniform(0, 1, 4),
+        resolution=rng.uniform(5, 20, 4),
+    )
+    halves = tuple((ImageRef(f"ts_{k}_EVN.mrc"), ImageRef("odd.mrcs", k)) for k in range(4))
+    series = replace(there.series, ctf=ctf, halves=halves, excluded={3: "dark"})
+    assert write_tomograms(tmp_path / "tomograms.star", [replace(there, series=series)]) == []
+    table = read_star(tmp_path / "tilt_series/TS_1.star")["TS_1"].columns
+    assert table["rlnMicrographNameEven"] == ["ts_0_EVN.mrc", "ts_1_EVN.mrc", "ts_2_EVN.mrc"]
+    assert table["rlnMicrographNameOdd"][1] == "000002@odd.mrcs"
+    np.testing.assert_allclose([float(v) for v in table["rlnCtfScalefactor"]], np.cos(np.deg2rad([6, 3, 0])), atol=1e-6)
+    assert read_star(tmp_path / "tomograms.star")["global"].columns["rlnTomoImportFractionalDose"] == ["3.000000"]
+    (back,) = read_tomograms(tmp_path / "tomograms.star", (3838, 3710))
+    assert back.series.halves == halves[:3]
+    assert back.series.ctf is not None
+    for name in ("defocus_u", "defocus_v", "angle", "phase_shift", "score", "resolution"):
+        np.testing.assert_allclose(getattr(back.series.ctf, name), getattr(ctf, name)[:3], atol=1e-6)
+
+
+def test_a_ctf_that_is_not_known_is_told(tmp_path: Path) -> None:
+    there = a_tomogram()
+    defocus = np.full((4, 2), 2e4)
+    defocus[2] = np.nan
+    series = replace(there.series, ctf=tilt_ctf(defocus, np.zeros(4)), exposure=np.array([3.0, 3, 2, 3]))
+    notes = write_tomograms(tmp_path / "tomograms.star", [replace(there, series=series)])
+    assert "none for image 3" in notes[0]
+    assert "differ in dose" in notes[1]
+    assert "rlnDefocusU" not in read_star(tmp_path / "tilt_series/TS_1.star")["TS_1"].columns
+
+
+def test_a_changed_ctf_among_others(tmp_path: Path) -> None:
+    """Rows in another order than the series', V the larger, and an astigmatism that RELION left behind."""
+    columns = {
+        "rlnMicrographName": ["a.mrc", "b.mrc"],
+        "rlnTomoYTilt": ["3.0", "-3.0"],
+        "rlnDefocusU": ["39745.121542", "30000"],
+        "rlnDefocusV": ["39951.772312", "29000"],
+        "rlnCtfAstigmatism": ["109.371094", "1000"],
+        "rlnDefocusAngle": ["134.726584", "20"],
+    }
+    write_star(tmp_path / "t.star", {"TS": StarBlock({}, columns)})
+    row = {"rlnTomoName": ["TS"], "rlnTomoTiltSeriesStarFile": ["t.star"], "rlnTomoTiltSeriesPixelSize": ["1.3500"]}
+    write_star(tmp_path / "tomograms.star", {"global": StarBlock({}, row)})
+    (tomogram,) = read_tomograms(tmp_path / "tomograms.star", (100, 120))
+    ctf = tomogram.series.ctf
+    assert ctf is not None
+    assert ctf.of(1).defocus_u == 39951.772312
+    assert ctf.angle[1] == pytest.approx(134.726584 + 90 - 180)
+    moved = replace(ctf, defocus_u=ctf.defocus_u + np.array([500.0, 0]))
+    write_tomograms(tmp_path / "tomograms.star", [replace(tomogram, series=replace(tomogram.series, ctf=moved))])
+    table = read_star(tmp_path / "tilt_series/TS.star")["TS"].columns
+    assert table["rlnDefocusU"] == ["39745.121542", "30500.000000"]
+    assert table["rlnCtfAstigmatism"] == ["109.371094", "1500.000000"]
+    assert "rlnCtfScalefactor" not in table
+
+
+def test_images_in_a_stack_and_names_from_the_project(tmp_path: Path) -> None:
+    """RELION takes an .mrc for a single image unless it is told that it is a stack."""
+    there = a_tomogram()
+    stack = tuple(ImageRef(f"{tmp_path}/stacks/TS_1.mrc", k) for k in range(4))
+    halves = tuple((ImageRef(f"{tmp_path}/e.st", k), ImageRef("/elsewhere/o.mrc", k)) for k in range(4))
+    movies = tuple(f"{tmp_path}/frames/{k}.eer" for k in range(4))
+    series = replace(there.series, images=stack, halves=halves, movies=movies)
+    write_tomograms(tmp_path / "tomograms.star", [replace(there, series=series)], relative_to=tmp_path)
+    table = read_star(tmp_path / "tilt_series/TS_1.star")["TS_1"].columns
+    assert table["rlnMicrographName"][1] == "000002@stacks/TS_1.mrc:mrcs"
+    assert table["rlnMicrographNameEven"][1] == "000002@e.st"
+    assert table["rlnMicrographNameOdd"][0] == "000001@/elsewhere/o.mrc:mrcs"
+    assert table["rlnMicrographMovieName"][3] == "frames/3.eer"
+    (back,) = read_tomograms(tmp_path / "tomograms.star", (3838, 3710))
+    assert back.series.images == tuple(ImageRef("stacks/TS_1.mrc", k) for k in range(4))
+    assert back.series.halves[2] == (ImageRef("e.st", 2), ImageRef("/elsewhere/o.mrc", 2))

@@ -1,4 +1,7 @@
-"""AreTomo's tables beside the alignment: `_TLT.txt` (angles, order, dose) and `_CTF.txt`."""
+"""AreTomo's tables beside the alignment: `_TLT.txt` (angles, order, dose) and `_CTF.txt`, as they stand in the files.
+
+`thon.formats.aretomo_ctf` has what the second means for the house.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,13 @@ from jaxtyping import Float, Int
 from thon.base.errors import FormatError
 from thon.formats.atomic import atomic_path
 from thon.formats.text import PathLike, filled_lines, numeric_row, read_text
+
+_CTF_HEADER = (
+    "# Columns: #1 micrograph number; #2 - defocus 1 [A]; #3 - defocus 2; #4 - azimuth of astigmatism; "
+    "#5 - additional phase shift [radian]; #6 - cross correlation; "
+    "#7 - spacing (in Angstroms) up to which CTF rings were fit successfully"
+)
+_HAND_HEADER = "; #8 - dfHand"
 
 
 @dataclass(frozen=True)
@@ -83,12 +93,15 @@ def read_ctf_table(path: PathLike) -> AreTomoCtf:
 
     Raises:
         InputError: If there is no such file.
-        FormatError: If it is no such table.
+        FormatError: If it is no such table, or an image occurs twice.
     """
     table = _table(path, (7, 8))
+    image = table[:, 0]
+    if len(np.unique(image)) != len(image) or (image != np.round(image)).any() or image.min() < 1:
+        raise FormatError("image numbers are not whole, or occur twice", path=path, expected="numbers from 1")
     hand = table[:, 7] if table.shape[1] > 7 else np.zeros(len(table))
     return AreTomoCtf(
-        image=table[:, 0].astype(np.int64) - 1,
+        image=image.astype(np.int64) - 1,
         defocus=np.sort(table[:, 1:3], axis=1)[:, ::-1],
         azimuth=table[:, 3],
         phase=table[:, 4],
@@ -96,6 +109,20 @@ def read_ctf_table(path: PathLike) -> AreTomoCtf:
         resolution=table[:, 6],
         hand=np.sign(hand).astype(np.int64),
     )
+
+
+def write_ctf_table(path: PathLike, table: AreTomoCtf) -> None:
+    """Write a `_CTF.txt` as AreTomo 3 does, the hand only where it is known."""
+    columns = _CTF_HEADER + (_HAND_HEADER if table.hand.any() else "")
+    lines = [columns]
+    for k in range(len(table.image)):
+        u, v = np.nan_to_num(table.defocus[k])
+        values = np.nan_to_num([table.azimuth[k], table.phase[k], table.correlation[k], table.resolution[k]]) + 0.0
+        hand = f" {table.hand[k]:3d}" if table.hand.any() else ""
+        fit = f"{values[0]:8.2f} {values[1]:8.4f} {values[2]:8.4f} {values[3]:9.4f}"
+        lines.append(f"{table.image[k] + 1:4d}  {u:9.2f} {v:9.2f} {fit}{hand}")
+    with atomic_path(path) as temporary:
+        temporary.write_text("\n".join(lines) + "\n")
 
 
 def _table(path: PathLike, allowed: tuple[int, ...]) -> Float[np.ndarray, "rows columns"]:

@@ -7,7 +7,6 @@ RELION 4 (rlnTomoProjX …) are taken apart. Rows stay in the file's order when 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,9 +15,21 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from thon.base.errors import FormatError, InputError
+from thon.data.ctf import TiltCtf
 from thon.data.geometry import TiltGeometry
 from thon.data.optics import Optics
 from thon.data.tilt_series import ImageRef, TiltSeries
+from thon.formats.ctf_values import select_ctf
+from thon.formats.relion_table import (
+    OPTICS_LABELS,
+    ctf_columns,
+    ctf_of_block,
+    find_named,
+    number_text,
+    numbers_column,
+    relative_name,
+    row_number,
+)
 from thon.formats.star import StarBlock, read_star, write_star
 from thon.formats.text import LARGEST, PathLike
 
@@ -141,16 +152,16 @@ def write_tomograms(path: PathLike, tomograms: Sequence[RelionTomogram], *, rela
     rows: list[dict[str, str]] = []
     for tomogram in tomograms:
         file = path.parent / "tilt_series" / f"{tomogram.series.name}.star"
-        write_star(file, {tomogram.series.name: tilt_table(tomogram)})
+        write_star(file, {tomogram.series.name: tilt_table(tomogram, relative_to=relative_to)})
         notes += _losses(tomogram.series)
-        rows.append(_global_row(tomogram, _relative(file, Path(relative_to))))
+        rows.append(_global_row(tomogram, relative_name(file.absolute(), Path(relative_to))))
     labels = list(dict.fromkeys(label for row in rows for label in row))
     columns = {label: [row.get(label, "") or "None" for row in rows] for label in labels}
     write_star(path, {"global": StarBlock({}, columns)})
     return notes
 
 
-def tilt_table(tomogram: RelionTomogram) -> StarBlock:
+def tilt_table(tomogram: RelionTomogram, *, relative_to: PathLike = ".") -> StarBlock:
     """The tilt series' table to write: known columns from the series, the others as they were read."""
     series, old = tomogram.series, tomogram.tilt_columns
     row: list[int] = list(range(len(series))) if tomogram.row is None else tomogram.row.tolist()
@@ -169,25 +180,46 @@ def tilt_table(tomogram: RelionTomogram) -> StarBlock:
     nominal = {"rlnTomoNominalStageTiltAngle": geometry.tilt, "rlnTomoNominalTiltAxisAngle": geometry.rotation}
     numbers |= {label: values for label, values in nominal.items() if label not in columns}
     if series.movies and "rlnMicrographMovieName" not in columns:
-        columns["rlnMicrographMovieName"] = [series.movies[k] for k in kept]
+        columns["rlnMicrographMovieName"] = [relative_name(series.movies[k], relative_to) for k in kept]
     if "rlnMicrographName" not in columns:
-        columns["rlnMicrographName"] = [_image_name(series.images[k]) for k in kept]
+        columns["rlnMicrographName"] = _image_names([series.images[k] for k in kept], relative_to)
     for label in _MATRIX:
         columns.pop(label, None)
-    # A number that was read and not changed keeps the text it had.
-    for label, values in numbers.items():
-        columns[label] = [_number_text(float(values[k]), columns.get(label), i) for i, k in enumerate(kept)]
-    return StarBlock(old.pairs, columns)
+    columns |= {label: numbers_column(label, values[kept], columns) for label, values in numbers.items()}
+    return StarBlock(
+        old.pairs, columns | _half_columns(series, kept, columns, relative_to) | _ctf_columns(series, kept, columns)
+    )
+
+
+def _half_columns(
+    series: TiltSeries, kept: list[int], old: Mapping[str, Sequence[str]], project: PathLike
+) -> dict[str, list[str]]:
+    labels = ("rlnMicrographNameEven", "rlnMicrographNameOdd")
+    if not series.halves:
+        return {}
+    names = [_image_names([series.halves[k][j] for k in kept], project) for j in range(len(labels))]
+    # RELION counts rows without leading zeros as well: a name that was read keeps its text.
+    return {
+        label: [
+            old[label][i] if label in old and _image(old[label][i]) == series.halves[k][j] else names[j][i]
+            for i, k in enumerate(kept)
+        ]
+        for j, label in enumerate(labels)
+    }
+
+
+def _ctf_columns(series: TiltSeries, kept: list[int], old: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """The CTFs, if every image that is written has one, with the weight that RELION gives to inclined ice."""
+    if series.ctf is None or not np.isfinite(series.ctf.defocus[kept]).all():
+        return {}
+    columns = ctf_columns(select_ctf(series.ctf, kept), old)
+    if "rlnDefocusU" not in old and "rlnCtfScalefactor" not in old:
+        columns["rlnCtfScalefactor"] = [number_text(float(v)) for v in np.cos(np.deg2rad(series.geometry.tilt[kept]))]
+    return columns
 
 
 def _geometry_labels() -> tuple[str, ...]:
     return ("rlnTomoXTilt", "rlnTomoYTilt", "rlnTomoZRot", "rlnTomoXShiftAngst", "rlnTomoYShiftAngst")
-
-
-def _number_text(value: float, old: Sequence[str] | None, index: int) -> str:
-    if old is not None and abs(float(old[index]) - value) <= 1e-9 * max(1.0, abs(value)):
-        return old[index]
-    return f"{value + 0.0:.6f}"
 
 
 def _read_one(
@@ -195,15 +227,15 @@ def _read_one(
 ) -> RelionTomogram:
     name = row["rlnTomoName"]
     if "rlnTomoTiltSeriesStarFile" in row:
-        block = read_tilt_series_star(_find(path, row["rlnTomoTiltSeriesStarFile"]), name)
+        block = read_tilt_series_star(find_named(path, row["rlnTomoTiltSeriesStarFile"]), name)
     elif name in blocks:
         block = blocks[name]
     else:
         raise FormatError(f"says nothing of the tilts of {name}", path=path, expected="rlnTomoTiltSeriesStarFile")
-    pixel_size = _number(path, row, "rlnTomoTiltSeriesPixelSize", "rlnMicrographOriginalPixelSize")
+    pixel_size = row_number(path, row, "rlnTomoTiltSeriesPixelSize", "rlnMicrographOriginalPixelSize")
     if pixel_size is None or pixel_size <= 0:
         raise FormatError(f"the pixel size of {name} is missing", path=path, expected="rlnTomoTiltSeriesPixelSize")
-    sizes = [_number(path, row, f"rlnTomoSize{axis}") for axis in "ZYX"]
+    sizes = [row_number(path, row, f"rlnTomoSize{axis}") for axis in "ZYX"]
     volume = (int(sizes[0]), int(sizes[1]), int(sizes[2])) if sizes[0] and sizes[1] and sizes[2] else None
     geometry = tilt_table_geometry(block, pixel_size, image_shape=image_shape, volume_shape=volume)
     order = np.argsort(geometry.tilt, kind="stable")
@@ -216,8 +248,7 @@ def _read_one(
     if "rlnTomoDeformationCoefficients" in block.columns:
         notes.append(f"The image deformation of {name} is not taken along.")
     images, movies = _paths(path, name, block, order)
-    hand = _number(path, row, "rlnTomoHand")
-    optics = ("rlnVoltage", "rlnSphericalAberration", "rlnAmplitudeContrast")
+    hand = row_number(path, row, "rlnTomoHand")
     series = TiltSeries(
         name=name,
         images=tuple(_image(image) for image in images),
@@ -225,13 +256,15 @@ def _read_one(
         pixel_size=pixel_size,
         geometry=geometry.select(order),
         order=np.argsort(np.argsort(prior, kind="stable"))[order],
-        exposure=_exposure(prior, _number(path, row, "rlnTomoImportFractionalDose"))[order],
+        exposure=_exposure(prior, row_number(path, row, "rlnTomoImportFractionalDose"))[order],
         prior_exposure=prior[order],
         movies=movies,
-        optics=Optics(*(_number(path, row, label) for label in optics)),
+        optics=Optics(*(row_number(path, row, label) for label in OPTICS_LABELS)),
         hand=None if hand is None else (1 if hand > 0 else -1),
+        ctf=_ctf(block, order),
+        halves=_halves(block, order),
     )
-    binning = _number(path, row, "rlnTomoTomogramBinning")
+    binning = row_number(path, row, "rlnTomoTomogramBinning")
     return RelionTomogram(series, volume, binning, row, block, order, tuple(notes))
 
 
@@ -246,6 +279,18 @@ def _paths(
     if not images:
         raise FormatError(f"names no images of {name}", path=path, expected="rlnMicrographName")
     return images, movies
+
+
+def _halves(block: StarBlock, order: Int[np.ndarray, "tilts"]) -> tuple[tuple[ImageRef, ImageRef], ...]:
+    even, odd = block.columns.get("rlnMicrographNameEven"), block.columns.get("rlnMicrographNameOdd")
+    if even is None or odd is None:
+        return ()
+    return tuple((_image(even[int(k)]), _image(odd[int(k)])) for k in order)
+
+
+def _ctf(block: StarBlock, order: Int[np.ndarray, "tilts"]) -> TiltCtf | None:
+    ctf = ctf_of_block(block)
+    return None if ctf is None else select_ctf(ctf, order)
 
 
 def _exposure(prior: Float[np.ndarray, "tilts"], dose: float | None) -> Float[np.ndarray, "tilts"]:
@@ -287,44 +332,30 @@ def _vector(text: str) -> list[float]:
     return values
 
 
-def _number(path: Path, row: Mapping[str, str], *labels: str) -> float | None:
-    """The first of the columns that the row has, as a number."""
-    for label in labels:
-        if label in row:
-            try:
-                value = float(row[label])
-            except ValueError:
-                value = math.nan
-            if not abs(value) < LARGEST:
-                raise FormatError(f"{label} is no number", path=path, got=row[label])
-            return value
-    return None
-
-
-def _find(path: Path, named: str) -> Path:
-    """A file named in a star file: absolute, beside it, or from any folder above (RELION's project folder)."""
-    for folder in path.absolute().parents:
-        if (folder / named).is_file():
-            return folder / named
-    raise InputError("names a file that is not there", path=path, got=named, mend="run from a complete RELION project")
-
-
 def _image(name: str) -> ImageRef:
     section, at, file = name.partition("@")
     if at and section.isdecimal():
-        return ImageRef(file, int(section) - 1)
-    return ImageRef(name)
+        return ImageRef(file.removesuffix(":mrcs"), int(section) - 1)
+    return ImageRef(name.removesuffix(":mrc"))
 
 
-def _image_name(image: ImageRef) -> str:
-    return f"{image.section + 1:06d}@{image.path}" if image.path.endswith((".mrcs", ".st", ".ali")) else image.path
+def _image_names(images: Sequence[ImageRef], project: PathLike) -> list[str]:
+    """Images as RELION names them; it takes an .mrc for one image unless told `:mrcs`."""
+    in_stacks = any(image.section for image in images)
+    names: list[str] = []
+    for image in images:
+        name = relative_name(image.path, project)
+        section = f"{image.section + 1:06d}@"
+        if name.endswith((".mrcs", ".st", ".ali")):
+            names.append(f"{section}{name}")
+        else:
+            names.append(f"{section}{name}:mrcs" if in_stacks else name)
+    return names
 
 
-def _relative(file: Path, project: Path) -> str:
-    try:
-        return file.absolute().relative_to(project.absolute()).as_posix()
-    except ValueError:
-        return file.absolute().as_posix()
+def _common_dose(series: TiltSeries) -> float | None:
+    dose = series.exposure[series.kept]
+    return float(dose[0]) if len(dose) and np.ptp(dose) <= 1e-3 * np.abs(dose).max() else None
 
 
 def _losses(series: TiltSeries) -> list[str]:
@@ -333,6 +364,12 @@ def _losses(series: TiltSeries) -> list[str]:
         notes.append(f"The local displacement of {series.name} is left out.")
     if np.abs(series.geometry.magnification - 1).max(initial=0) > 1e-5:
         notes.append(f"The magnification of each image of {series.name} is left out: RELION's geometry has none.")
+    if series.ctf is not None and not np.isfinite(series.ctf.defocus[series.kept]).all():
+        missing = [int(k) + 1 for k in series.kept if not np.isfinite(series.ctf.defocus[k])]
+        notes.append(f"The CTFs of {series.name} are left out, since there is none for image {missing[0]}.")
+    dose = series.exposure[series.kept]
+    if len(dose) and np.ptp(dose) > 1e-3 * np.abs(dose).max():
+        notes.append(f"The images of {series.name} differ in dose, RELION has one: what was before each is written.")
     return notes
 
 
@@ -349,9 +386,11 @@ def _global_row(tomogram: RelionTomogram, tilt_file: str) -> dict[str, str]:
         "rlnTomoHand": series.hand,
         "rlnTomoTomogramBinning": tomogram.binning,
     }
+    if "rlnTomoImportFractionalDose" in row or "rlnTomoName" not in tomogram.columns:
+        values["rlnTomoImportFractionalDose"] = _common_dose(series)
     for label, value in values.items():
         if value is not None:
-            row[label] = _number_text(value, [row[label]] if label in row else None, 0)
+            row[label] = number_text(value, row.get(label))
     row.setdefault("rlnMicrographOriginalPixelSize", f"{series.pixel_size:.6f}")
     row.setdefault("rlnOpticsGroupName", "opticsGroup1")
     if tomogram.volume_shape is not None:

@@ -36,9 +36,8 @@ def draw_ctf(fit: CtfFit, diagnostic: Shaped[np.ndarray, "rows columns"], theme:
     axes.set_xticks([])
     axes.set_yticks([])
     ctf, sigma = fit.ctf, fit.sigma
-    title = (
-        f"{ctf.defocus_u:.0f} ± {sigma.defocus_u:.0f} / {ctf.defocus_v:.0f} ± {sigma.defocus_v:.0f} Å, {ctf.angle:.1f}°"
-    )
+    first, second = (f"{value:.0f} ± {error:.0f}" for value, error in zip(_both(ctf), _both(sigma), strict=True))
+    title = f"{first} / {second} Å at {ctf.angle:.1f}°"
     axes.set_title(title, fontsize=TEXT, color=theme.ink, loc="left", fontweight="bold", pad=8)
     axes = figure.add_subplot(grid[0, 1])
     _draw_curves(axes, fit, theme)
