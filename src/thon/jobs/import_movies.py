@@ -63,18 +63,20 @@ def import_movies(movie: Path, options: ImportMoviesOptions, context: Context, m
         find_session(movie)  # raises what is wrong with it
     said = said_beside(metadata, movie.name) if metadata is not None else said_by_name(movie)
     with open_movie(movie) as file:
+        pixel_size = _pixel_size(file, said, options, movie)
+        promised = file.exposure_hint.frames if file.exposure_hint else None
         found = Movie(
             name=context.item,
             path=str(movie),
             frames=file.frames,
             image_shape=file.physical_shape,
-            pixel_size=_pixel_size(file, said, options, movie),
-            exposure=_exposure(file, said, options),
-            prior_exposure=_prior(file, said, options),
+            pixel_size=pixel_size,
+            exposure=_exposure(file, said, options, pixel_size),
+            prior_exposure=_prior(file, said, options, pixel_size),
             optics=Optics(options.voltage or said.voltage or 300.0, options.cs, options.amplitude_contrast),
             tilt=_tilt(said, options, context.item.removesuffix(movie_stem(movie.name))),
         )
-    _tell(found, options, context)
+    _tell(found, promised, context)
     return found
 
 
@@ -96,20 +98,22 @@ def _pixel_size(file: MovieFile, said: Said, options: ImportMoviesOptions, path:
     return found
 
 
-def _exposure(file: MovieFile, said: Said, options: ImportMoviesOptions) -> float:
+def _exposure(file: MovieFile, said: Said, options: ImportMoviesOptions, pixel_size: float) -> float:
+    """By the options, else the mdoc or EPU, else what an EER says that each pixel of its camera received."""
     if options.frame_dose is not None:
         return options.frame_dose * file.frames
-    found = options.dose or said.exposure
-    return float("nan") if found is None else found
+    hint = file.exposure_hint
+    counted = hint.dose / pixel_size**2 if hint is not None and hint.dose else float("nan")
+    return options.dose or said.exposure or counted
 
 
-def _prior(file: MovieFile, said: Said, options: ImportMoviesOptions) -> float:
+def _prior(file: MovieFile, said: Said, options: ImportMoviesOptions, pixel_size: float) -> float:
     """Exposure before the movie: as the mdoc counts it, unless the user's doses replace the mdoc's."""
     tilt = said.tilt
     if tilt is None:
         return options.prior_dose
     if options.dose is not None or options.frame_dose is not None:
-        return options.prior_dose + tilt.order * _exposure(file, said, options)
+        return options.prior_dose + tilt.order * _exposure(file, said, options, pixel_size)
     return options.prior_dose + (said.prior_exposure if said.prior_exposure is not None else float("nan"))
 
 
@@ -121,8 +125,10 @@ def _tilt(said: Said, options: ImportMoviesOptions, prefix: str) -> TiltPlace | 
     return replace(said.tilt, series=f"{prefix}{said.tilt.series}", axis=axis)
 
 
-def _tell(found: Movie, options: ImportMoviesOptions, context: Context) -> None:
+def _tell(found: Movie, promised: int | None, context: Context) -> None:
     rows, columns = found.image_shape
     context.log(f"{found.frames} frames of {columns} × {rows} px at {found.pixel_size:g} Å, {found.exposure:.3g} e/Å².")
     if found.exposure != found.exposure:
         context.warn("Nobody says the exposure: frames will not be dose-weighted. Give it with --dose or --frame-dose.")
+    if promised is not None and promised != found.frames:
+        context.warn(f"The camera says it took {promised} frames, the file holds {found.frames}.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import math
 import os
 import re
@@ -113,7 +114,10 @@ def said_by_name(movie: Path) -> Said:
     name = parse_movie_name(movie)
     if name.tilt is None or name.series is None:
         return Said()
-    order = 0 if name.order is None else name.order
+    # Programs count from 0 or from 1: the series' first movie tells, and it is there before the others.
+    others = (parse_movie_name(file) for file in movie.parent.glob(f"{glob.escape(name.series)}*"))
+    numbers = [one.order for one in others if one.series == name.series and one.order is not None]
+    order = 0 if name.order is None else name.order - min(numbers, default=name.order)
     return Said(TiltPlace(series=name.series, tilt=name.tilt, order=order))
 
 
