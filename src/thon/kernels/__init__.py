@@ -9,16 +9,21 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from thon.kernels.frame_spectra import add_aligned, score_frames
+    from thon.kernels.frame_warp import add_warped
     from thon.kernels.resampling import sample_coverage, sample_images
     from thon.kernels.slab_projection import backproject, project
 
 _public = {
+    "add_aligned": "thon.kernels.frame_spectra",
+    "add_warped": "thon.kernels.frame_warp",
     "backproject": "thon.kernels.slab_projection",
     "project": "thon.kernels.slab_projection",
     "sample_coverage": "thon.kernels.resampling",
     "sample_images": "thon.kernels.resampling",
+    "score_frames": "thon.kernels.frame_spectra",
 }
-__all__ = ["backproject", "project", "sample_coverage", "sample_images"]
+__all__ = ["add_aligned", "add_warped", "backproject", "project", "sample_coverage", "sample_images", "score_frames"]
 
 
 def __getattr__(name: str) -> object:
