@@ -30,7 +30,7 @@ def critical_exposure(frequency: Float[torch.Tensor, "*grid"], voltage: float) -
 
 
 def exposure_weight(
-    frequency: Float[torch.Tensor, "*grid"], exposure: float | Float[torch.Tensor, "*#grid"], voltage: float
+    frequency: Float[torch.Tensor, "*#grid"], exposure: float | Float[torch.Tensor, "*#grid"], voltage: float
 ) -> Float[torch.Tensor, "*grid"]:
     """Share of the signal's amplitude that is left after an exposure (e/Å²), 0 to 1."""
     return torch.exp(-0.5 * exposure / critical_exposure(frequency, voltage))
