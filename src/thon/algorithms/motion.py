@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy
@@ -95,10 +95,14 @@ def correct_motion(
         raise InputError("dose weighting needs the exposure", got=(exposure.frame, exposure.prior),
                          mend="state the exposure of a frame, or switch dose weighting off")  # fmt: skip
     tell = progress or _silent
+    known = math.isfinite(exposure.frame + exposure.prior)
+    # Tracks need no more than a rough idea of how fast the signal fades.
+    fading = exposure if known else replace(exposure, frame=1.0, prior=0.0)
     threads = torch.get_num_threads()
     torch.set_num_threads(options.threads or threads)
     try:
-        return _correct(frames, pixel_size, options, exposure, torch.device(device), tell)
+        found = _correct(frames, pixel_size, options, fading, torch.device(device), tell)
+        return replace(found, motion=replace(found.motion, frame_exposure=exposure.frame))
     finally:
         torch.set_num_threads(threads)
 

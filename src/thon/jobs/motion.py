@@ -85,11 +85,11 @@ def plan_motion(movie: Movie, options: MotionJobOptions, resources: Resources) -
     rows, columns = (n * sampling for n in movie.image_shape)
     groups = _groups(movie, options, Path(movie.path))
     within = _within(options, resources)
-    frame_exposure = movie.exposure / movie.frames * (groups[0][1] - groups[0][0])
+    known = math.isfinite(movie.exposure)
+    frame_exposure = movie.exposure / movie.frames * (groups[0][1] - groups[0][0]) if known else 1.0
     memory, seconds = motion_memory((rows, columns), len(groups), movie.pixel_size / sampling, frame_exposure, within)
     each_image = (4 if options.values == "float32" else 2) * rows * columns / options.sums.bin**2
     count = 1 + options.sums.unweighted + 2 * options.sums.halves
-    known = math.isfinite(movie.exposure)
     shape = round(rows / options.sums.bin), round(columns / options.sums.bin)
     size = movie.pixel_size / sampling * options.sums.bin
     return Plan(

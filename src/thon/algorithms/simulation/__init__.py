@@ -1,0 +1,1 @@
+"""Movies of single particles and tilt series from an atomic model or a map, with everything about them known."""
