@@ -26,7 +26,7 @@ def project(tmp_path: Path) -> Project:
 @pytest.fixture
 def imported(project: Project, tmp_path: Path) -> JobFolder:
     spec = load_job("read-numbers")
-    items = file_items(spec, [str(tmp_path / "a.txt"), str(tmp_path / "b.txt")], project)
+    items = file_items(spec, spec.options(), [str(tmp_path / "a.txt"), str(tmp_path / "b.txt")], project)
     folder = new_job(project, draft(project, Request(spec, spec.options(), items, RunSettings(threads=1))))
     assert run(folder) == 0
     return folder
@@ -67,10 +67,10 @@ class TestFiles:
     def test_a_missing_file_and_two_of_one_name(self, project: Project, tmp_path: Path) -> None:
         spec = load_job("read-numbers")
         with pytest.raises(InputError, match="no such file"):
-            file_items(spec, [str(tmp_path / "none.txt")], project)
+            file_items(spec, spec.options(), [str(tmp_path / "none.txt")], project)
         (tmp_path / "a.tlt").write_text("1")
         with pytest.raises(InputError, match="both be called 'a'"):
-            file_items(spec, [str(tmp_path / "a.txt"), str(tmp_path / "a.tlt")], project)
+            file_items(spec, spec.options(), [str(tmp_path / "a.txt"), str(tmp_path / "a.tlt")], project)
 
 
 class TestJobs:

@@ -69,7 +69,7 @@ def chain(project: Project, names: str, told: Told, settings: RunSettings = ONE,
         given = options if step.spec.name == "smooth-numbers" else {}
         steps.append((step, step.spec.options(**given)))
     files = [str(project.root.parent / f"{name}.txt") for name in names.split()]
-    items = file_items(steps[0][0].spec, files, project)
+    items = file_items(steps[0][0].spec, steps[0][1], files, project)
     return run_steps(project, steps, items, settings, announce=told.announce, watch=told.watch)
 
 
@@ -186,7 +186,7 @@ class TestDryRun:
     def test_the_import_is_done_and_the_rest_is_planned(self, project: Project, tmp_path: Path) -> None:
         steps = [(step, step.spec.options()) for step in steps_of("numbers")]
         before = sorted(tmp_path.rglob("*"))
-        plans, allowed = dry_run(steps, {name: tmp_path / f"{name}.txt" for name in ("a", "bad")}, ONE)
+        plans, allowed = dry_run(steps, {name: {"source": tmp_path / f"{name}.txt"} for name in ("a", "bad")}, ONE)
         assert sorted(tmp_path.rglob("*")) == before
         assert [(plan.step, plan.item) for plan in plans] == [
             ("read-numbers", "a"),

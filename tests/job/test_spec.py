@@ -101,3 +101,28 @@ class TestMistakes:
 
 def test_a_chain_holds_names() -> None:
     assert chain("a", "b", name="c", title="C", stage="s").steps == ("a", "b")
+
+
+class TestGroup:
+    def test_its_first_port_takes_many(self) -> None:
+        @each(title="", stage="", group="name")
+        def gather(all_of_one: tuple[TiltSeries, ...], start: Tomogram | None = None) -> Tomogram:
+            raise NotImplementedError
+
+        assert (gather.group, gather.whole, gather.ports[0].many, gather.ports[1].many) == ("name", False, True, False)
+        assert gather.starts_warm
+        assert not some_job.starts_warm
+
+    def test_a_single_record_is_refused(self) -> None:
+        with pytest.raises(TypeError, match=r"tuple\[Record, ...\]"):
+
+            @each(title="", stage="", group="name")
+            def gather_one(series: TiltSeries) -> TiltSeries:
+                return series
+
+    def test_only_files_are_expanded(self) -> None:
+        with pytest.raises(TypeError, match="takes none"):
+
+            @each(title="", stage="", expand=lambda path, options: {})
+            def grow(series: TiltSeries) -> TiltSeries:
+                return series

@@ -15,8 +15,10 @@ from thon.cli.shell import JobOrFile
 from thon.engine.steps import Step, steps_of
 from thon.job.record import RunSettings
 from thon.job.registry import listings, load
+from thon.job.spec import WARM_START, Chain
 
 RUNNING = "Running"
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 RESERVED = frozenset(
     {"output", "dry-run", "quiet", "json", "traceback", "help", "help-all", "overwrite"}
     | {flag.name for flag in flags_of(RunSettings)}
@@ -61,18 +63,18 @@ class JobCommand(click.Command):
 
 def job_command(name: str) -> click.Command:
     """The click command of a job type or a chain."""
-    steps = _named_flags(steps_of(name))
     found = load(name)
+    if isinstance(found, Chain) and found.live:
+        from thon.cli.live_command import live_command  # noqa: PLC0415
+
+        return live_command(found)
+    steps = named_flags(steps_of(name))
     last = steps[-1].step.spec
     parameters: list[click.Parameter] = [_argument(steps)]
     if last.standalone:
         parameters.append(click.Argument(["target"], type=click.Path(), metavar="OUT"))
         parameters.append(click.Option(["--overwrite"], is_flag=True, help="Replace OUT if it exists."))
-    parameters += _port_options(steps)
-    for number, one in enumerate(steps):
-        section = _section(one.step, len(steps), number)
-        parameters += [to_option(flag, identifier, section) for identifier, flag in one.flags.items()]
-    parameters += _running_options(project=not last.standalone)
+    parameters += [*port_options(steps), *step_options(steps), *running_options(project=not last.standalone)]
 
     def run(**values: Any) -> int:
         from thon.cli.run_command import Typed, run_command  # noqa: PLC0415
@@ -86,18 +88,27 @@ def job_command(name: str) -> click.Command:
         help=found.doc,
         short_help=listings()[name].summary,
         no_args_is_help=True,
-        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+        context_settings=CONTEXT,
     )
 
 
-def _named_flags(steps: Sequence[Step]) -> list[StepFlags]:
+def step_options(steps: Sequence[StepFlags]) -> list[click.Parameter]:
+    """The click options of all steps, each under its step's heading."""
+    return [
+        to_option(flag, identifier, _section(one.step, len(steps)))
+        for one in steps
+        for identifier, flag in one.flags.items()
+    ]
+
+
+def named_flags(steps: Sequence[Step], *, taken: frozenset[str] | set[str] = RESERVED) -> list[StepFlags]:
     """The flags of all steps; where two share a name, or one is taken, each gets its step's word in front."""
     every = [list(flags_of(step.spec.options)) for step in steps]
     if steps[-1].spec.standalone:
         every[-1] = [flag for flag in every[-1] if flag.path != ("target",)]
     counts = Counter(flag.name for flags in every for flag in flags)
     ports = {port.name.replace("_", "-") for step in steps for port in step.spec.ports[1:]}
-    taken = RESERVED | ports | {name for name, count in counts.items() if count > 1}
+    taken = taken | ports | {name for name, count in counts.items() if count > 1}
     return [
         StepFlags(
             step,
@@ -119,10 +130,13 @@ def _argument(steps: Sequence[StepFlags]) -> click.Argument:
     return click.Argument(["inputs"], nargs=-1, required=True, type=JobOrFile(), metavar=metavar)
 
 
-def _port_options(steps: Sequence[StepFlags]) -> list[click.Parameter]:
+def port_options(steps: Sequence[StepFlags], *, warm: bool = True) -> list[click.Parameter]:
+    """The click options of the further ports; without `warm` not of those that the engine fills by itself."""
     options: list[click.Parameter] = []
     for number, one in enumerate(steps):
         for port in one.step.spec.ports[1:]:
+            if port.name == WARM_START and one.step.spec.starts_warm and not warm:
+                continue
             note = "" if port.optional else "  [required]"
             text = (
                 f"{port.type.__name__} from a job, or a file{note}"
@@ -141,14 +155,16 @@ def _port_options(steps: Sequence[StepFlags]) -> list[click.Parameter]:
     return options
 
 
-def _section(step: Step, steps: int, number: int) -> str:
+def _section(step: Step, steps: int) -> str:
     if step.implicit:
         return f"Options of {step.spec.name}, for files"
     return "Options" if steps == 1 else f"Options of {step.spec.name}"
 
 
-def _running_options(*, project: bool) -> list[click.Parameter]:
-    settings = [to_option(flag, f"setting_{flag.path[0]}", RUNNING) for flag in flags_of(RunSettings)]
+def running_options(*, project: bool, without: Sequence[str] = ()) -> list[click.Parameter]:
+    """The click options that every job has, `without` some of how it runs."""
+    flags = [flag for flag in flags_of(RunSettings) if flag.name not in without]
+    settings = [to_option(flag, f"setting_{flag.path[0]}", RUNNING) for flag in flags]
     output = click.Option(
         ["-o", "--output"],
         type=click.Path(),
@@ -183,7 +199,7 @@ def _help_all(ctx: click.Context, parameter: click.Parameter, value: bool) -> No
 def _typed(steps: Sequence[StepFlags], values: dict[str, Any], record: type) -> Any:
     """What was typed, by step."""
     given = [
-        [(flag, values[identifier]) for identifier, flag in one.flags.items() if _was_given(values[identifier])]
+        [(flag, values[identifier]) for identifier, flag in one.flags.items() if was_given(values[identifier])]
         for one in steps
     ]
     settings = [(flag, values[f"setting_{flag.path[0]}"]) for flag in flags_of(RunSettings)]
@@ -193,7 +209,7 @@ def _typed(steps: Sequence[StepFlags], values: dict[str, Any], record: type) -> 
         given=given,
         inputs=[inputs] if isinstance(inputs, str) else list(inputs),
         ports={key.split("_", 2)[2]: value for key, value in values.items() if key.startswith("port_") and value},
-        settings=read_options(RunSettings, [(flag, value) for flag, value in settings if _was_given(value)]),
+        settings=read_options(RunSettings, [(flag, value) for flag, value in settings if was_given(value)]),
         output=Path(values["output"]) if values.get("output") else None,
         target=Path(values["target"]) if values.get("target") else None,
         overwrite=bool(values.get("overwrite")),
@@ -204,5 +220,6 @@ def _typed(steps: Sequence[StepFlags], values: dict[str, Any], record: type) -> 
     )
 
 
-def _was_given(value: Any) -> bool:
+def was_given(value: Any) -> bool:
+    """Whether a flag was typed."""
     return value is not None and value != ()

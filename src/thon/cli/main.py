@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from thon.cli.faults import guarded
-from thon.job.registry import listings
+from thon.job.registry import Listing, listings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +25,49 @@ COMMANDS = {
 """Commands that are no jobs: module and summary. Each is an attribute `command_NAME` of its module."""
 
 
+FAMILIES = {"simulate": "Simulate what a microscope writes, with the truth"}
+"""Stages whose jobs `STAGE-NAME` are the commands `thon STAGE NAME`."""
+
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
+
+
+class Family(click.Group):
+    """The jobs of one stage, by what follows the stage in their names.
+
+    Args:
+        stage: The stage.
+    """
+
+    def __init__(self, stage: str):
+        self.stage = stage
+        super().__init__(stage, help=f"{FAMILIES[stage]}.", short_help=FAMILIES[stage], no_args_is_help=True)
+        self.context_settings = dict(CONTEXT)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names of the jobs without the stage."""
+        return [name.removeprefix(f"{self.stage}-") for name, one in listings().items() if family(one) == self.stage]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of a job; None if there is none."""
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        from thon.cli.job_command import job_command  # noqa: PLC0415
+
+        command = job_command(f"{self.stage}-{cmd_name}")
+        command.name = cmd_name
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the jobs, none of which needs loading for it."""
+        rows = [(name, listings()[f"{self.stage}-{name}"].summary) for name in self.list_commands(ctx)]
+        with formatter.section(self.stage.capitalize()):
+            formatter.write_dl(rows)
+
+
+def family(listing: Listing) -> str | None:
+    """The stage whose command leads to a job; None where the job is a command of its own."""
+    inside = listing.stage in FAMILIES and listing.name.startswith(f"{listing.stage}-")
+    return listing.stage if inside else None
 
 
 class Faces(click.Group):
@@ -33,13 +75,16 @@ class Faces(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Names of all commands."""
-        return [*(name for name in listings() if name not in COMMANDS), *COMMANDS]
+        names = (family(one) or name for name, one in listings().items() if name not in COMMANDS)
+        return [*dict.fromkeys(names), *COMMANDS]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command of a name; None if there is none."""
         if cmd_name in COMMANDS:
             module = importlib.import_module(COMMANDS[cmd_name][0])
             return getattr(module, f"command_{cmd_name}")
+        if cmd_name in FAMILIES:
+            return Family(cmd_name)
         if cmd_name in listings():
             from thon.cli.job_command import job_command  # noqa: PLC0415
 
@@ -60,7 +105,9 @@ class Faces(click.Group):
         """List the jobs by stage, then the other commands."""
         stages: dict[str, list[tuple[str, str]]] = {}
         for name, listing in listings().items():
-            if name not in COMMANDS:
+            if family(listing) is not None:
+                stages[listing.stage] = [(listing.stage, FAMILIES[listing.stage])]
+            elif name not in COMMANDS:
                 stages.setdefault(listing.stage, []).append((name, listing.summary))
         for stage, rows in stages.items():
             with formatter.section(stage.capitalize()):
@@ -77,9 +124,7 @@ def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> N
         ctx.exit()
 
 
-@click.group(
-    cls=Faces, no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
-)
+@click.group(cls=Faces, no_args_is_help=True, context_settings=CONTEXT)
 @click.option(
     "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Print the version."
 )

@@ -13,13 +13,12 @@ from thon.base.options import Options
 from thon.cli.flags import Flag, read_options
 from thon.cli.plans import print_plans
 from thon.cli.progress import Teller, make_teller
-from thon.engine.dry_run import dry_run
-from thon.engine.inputs import add_port, file_items, is_job, item_name, job_items, job_of
+from thon.engine.dry_run import dry_run, planned_groups, planned_inputs
+from thon.engine.inputs import connect_ports, expand_files, file_items, is_job, job_items, job_of
 from thon.engine.run import run_steps, worst
 from thon.engine.steps import Step
-from thon.job.folder import JobFolder, storing
-from thon.job.places import stored
-from thon.job.record import Reference, RunSettings
+from thon.job.folder import JobFolder, replace_folder, storing
+from thon.job.record import RunSettings
 from thon.project.project import Project, check_writable
 from thon.project.request import Items
 
@@ -74,10 +73,19 @@ def run_command(typed: Typed) -> int:
         return _dry_run(typed, steps, from_jobs=from_jobs[0])
     project = _project(typed, from_jobs=from_jobs[0])
     check_writable(project)
-    items = _items(typed, steps[0][0], project, from_jobs=from_jobs[0])
-    items = _connect_ports(typed, items, project)
+    items = _items(typed, *steps[0], project, from_jobs=from_jobs[0])
+    if not items:
+        raise InputError("nothing there belongs to a group", got=" ".join(typed.inputs))
     with teller:
-        run = run_steps(project, steps, items, typed.settings, announce=teller.announce, watch=teller.watch)
+        run = run_steps(
+            project,
+            steps,
+            items,
+            typed.settings,
+            announce=teller.announce,
+            watch=teller.watch,
+            connect=lambda spec, items: connect_ports(spec, items, typed.ports, project),
+        )
     teller.results(run)
     return run.exit_code
 
@@ -101,11 +109,11 @@ def _steps(typed: Typed, *, from_jobs: bool) -> list[tuple[Step, Options]]:
             expected="a number such as J002",
         )
     return [
-        (step, read_options(step.spec.options, flags)) for step, flags in zip(steps, map(_absolute, given), strict=True)
+        (step, read_options(step.spec.options, flags)) for step, flags in zip(steps, map(absolute, given), strict=True)
     ]
 
 
-def _absolute(given: list[tuple[Flag, Any]]) -> list[tuple[Flag, Any]]:
+def absolute(given: list[tuple[Flag, Any]]) -> list[tuple[Flag, Any]]:
     """The same values with paths made absolute, for the job runs elsewhere."""
     return [(flag, os.path.abspath(value) if flag.type is Path else value) for flag, value in given]
 
@@ -126,33 +134,22 @@ def _around() -> Project | None:
         return None
 
 
-def _items(typed: Typed, step: Step, project: Project, *, from_jobs: bool) -> Items:
+def _items(typed: Typed, step: Step, options: Options, project: Project, *, from_jobs: bool) -> Items:
     if not from_jobs:
-        return file_items(step.spec, typed.inputs, project)
+        return file_items(step.spec, options, typed.inputs, project)
     return job_items(step.spec, [job_of(text, project) for text in typed.inputs], project)
 
 
-def _connect_ports(typed: Typed, items: Items, project: Project) -> Items:
-    for port, text in typed.ports.items():
-        if is_job(text):
-            folder, only = job_of(text, project)
-            items = add_port(items, port, folder, only)
-        else:
-            reference = [Reference(file=stored(os.path.abspath(text), project.root))]
-            items = {item: ports | {port: reference} for item, ports in items.items()}
-    return items
-
-
 def _dry_run(typed: Typed, steps: list[tuple[Step, Options]], *, from_jobs: bool) -> int:
+    step, options = steps[0]
+    spec, port = step.spec, step.spec.ports[0]
     if from_jobs:
         jobs = [job_of(text, Project(typed.output) if typed.output else _around()) for text in typed.inputs]
         values = {item: folder.output(item) for folder, only in jobs for item in ([only] if only else folder.items())}
+        items = planned_groups(spec, values) if spec.group else {item: {port.name: v} for item, v in values.items()}
     else:
-        values = {item_name(Path(text)): Path(text).absolute() for text in typed.inputs}
-        missing = [text for text in typed.inputs if not Path(text).exists()]
-        if missing:
-            raise InputError("no such file", path=missing[0], mend="check the path")
-    plans, allowed = dry_run(steps, values, typed.settings)
+        items = planned_inputs(spec, expand_files(spec, options, typed.inputs))
+    plans, allowed = dry_run(steps, items, typed.settings)
     print_plans(plans, allowed, where=typed.output or Path.cwd(), as_json=typed.as_json)
     return worst([one.error.exit_code for one in plans if one.error is not None])
 
@@ -163,16 +160,17 @@ def _run_standalone(typed: Typed, target: Path, teller: Teller) -> int:
         raise InputError("exists already", path=target, mend="--overwrite, or another name")
     if not target.absolute().parent.is_dir():
         raise InputError("no such folder", path=target.absolute().parent, mend="make it first")
-    given = [(flag, value) for flag, value in _absolute(typed.given[-1])]
+    given = [(flag, value) for flag, value in absolute(typed.given[-1])]
     step = typed.steps[-1]
     options = read_options(step.spec.options, given).model_copy(update={"target": target.name})
     if typed.dry_run:
-        plans, allowed = dry_run([(step, options)], {target.name: Path(typed.inputs[0]).absolute()}, typed.settings)
+        source = {step.spec.ports[0].name: Path(typed.inputs[0]).absolute()}
+        plans, allowed = dry_run([(step, options)], {target.name: source}, typed.settings)
         print_plans(plans, allowed, where=target.absolute().parent, as_json=typed.as_json)
         return 0
     with storing(target), tempfile.TemporaryDirectory(prefix=".thon-", dir=target.absolute().parent) as scratch:
         project = Project.create(Path(scratch) / "project")
-        items = file_items(step.spec, typed.inputs, project)
+        items = file_items(step.spec, options, typed.inputs, project)
         with teller:
             run = run_steps(
                 project, [(step, options)], items, typed.settings, announce=teller.ignore, watch=teller.watch
@@ -191,6 +189,22 @@ def _deliver(job: JobFolder, target: Path, *, overwrite: bool) -> None:
     if taken and not overwrite:
         raise InputError("exist already", path=target.parent, got=", ".join(taken), mend="--overwrite, or another name")
     for file in made:
+        _check_replaces(target.parent / file.name, file)
+    for file in made:
         for one in (file, *file.rglob("*")):
             one.chmod(one.stat().st_mode | 0o200)
-        file.replace(target.parent / file.name)
+        if file.is_dir():
+            replace_folder(file, target.parent / file.name)
+        else:
+            file.replace(target.parent / file.name)
+
+
+def _check_replaces(old: Path, new: Path) -> None:
+    """Refuse to remove a folder that holds what the new one does not."""
+    if not old.exists():
+        return
+    if old.is_dir() != new.is_dir():
+        raise InputError("a folder and a file of one name", path=old, mend="choose another name")
+    lost = sorted({file.name for file in old.iterdir()} - {file.name for file in new.iterdir()}) if old.is_dir() else []
+    if lost:
+        raise InputError("this folder holds other things", path=old, got=", ".join(lost[:5]), mend="another name")

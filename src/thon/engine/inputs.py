@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from thon.base.errors import InputError
+from thon.base.options import Options
 from thon.job.folder import JobFolder
 from thon.job.places import stored
 from thon.job.record import WHOLE_SET, Reference
@@ -14,6 +17,9 @@ from thon.job.registry import load_job
 from thon.job.spec import JobSpec
 from thon.project.project import Project, find_job
 from thon.project.request import Items
+
+Expanded = dict[str, dict[str, tuple[Path, ...]]]
+"""For each item, the files of each port."""
 
 _ENDINGS = re.compile(
     r"\.(mrc|mrcs|st|ali|rec|map|mdoc|tif|tiff|hdf|h5|eer|zarr|gz|bz2|tlt|rawtlt|xf|aln|xml|star|txt|json)$",
@@ -47,26 +53,46 @@ def job_of(text: str, project: Project | None) -> tuple[JobFolder, str | None]:
     return folder, item
 
 
-def file_items(spec: JobSpec, files: Sequence[str], project: Project) -> Items:
-    """Items for a job that takes files, named after them.
+def expand_files(spec: JobSpec, options: Options, files: Sequence[str]) -> Expanded:
+    """The items that files and folders from outside stand for, named as the job does, else after them.
 
     Raises:
-        InputError: A file is missing, or two have the same name.
+        InputError: A file is missing, stands for nothing, or two items have the same name.
     """
-    port, items = spec.ports[0].name, Items()
+    port, items = spec.ports[0].name, Expanded()
     for text in files:
-        path = Path(text)
+        path = Path(os.path.abspath(text))
         if not path.exists():
-            raise InputError("no such file", path=path, mend="check the path")
-        name = item_name(path)
-        if name in items:
-            raise InputError(f"two inputs would both be called '{name}'", got=", ".join(files), mend="run them apart")
-        items[name] = {port: [Reference(file=stored(path, project.root))]}
-    return _set(spec, items)
+            raise InputError("no such file", path=text, mend="check the path")
+        new = spec.expand(path, options) if spec.expand is not None else {item_name(path): {port: (path,)}}
+        if not new:
+            raise InputError(f"there is nothing for '{spec.name}' in it", path=text)
+        for name in new:
+            if name in items:
+                raise InputError(
+                    f"two inputs would both be called '{name}'", got=", ".join(files), mend="run them apart"
+                )
+        items |= {name: dict(ports) for name, ports in new.items()}
+    return items
+
+
+def file_items(spec: JobSpec, options: Options, files: Sequence[str], project: Project) -> Items:
+    """Items for a job that takes files.
+
+    Raises:
+        InputError: A file is missing, stands for nothing, or two items have the same name.
+    """
+    found = expand_files(spec, options, files)
+    return _set(spec, {name: file_references(ports, project.root) for name, ports in found.items()})
+
+
+def file_references(ports: Mapping[str, Sequence[Path]], root: Path) -> dict[str, list[Reference]]:
+    """References to files by port."""
+    return {port: [Reference(file=stored(path, root)) for path in paths] for port, paths in ports.items()}
 
 
 def job_items(spec: JobSpec, given: Sequence[tuple[JobFolder, str | None]], project: Project) -> Items:
-    """Items for a job that takes what earlier jobs yielded.
+    """Items for a job that takes what earlier jobs yielded; groups of them where the job gathers groups.
 
     Raises:
         InputError: What they yielded does not connect, nothing of it is finished, or two items share a name.
@@ -74,13 +100,49 @@ def job_items(spec: JobSpec, given: Sequence[tuple[JobFolder, str | None]], proj
     port, items = spec.ports[0], Items()
     for folder, only in given:
         _check_connects(spec, folder, project)
+        job = folder.head().id
         for item in [only] if only is not None else folder.items():
             if item in items:
                 raise InputError(f"two inputs are called '{item}'", mend="name one job only, or run them apart")
-            items[item] = {port.name: [Reference(job=folder.read().id, item=item)]}
+            items[item] = {port.name: [Reference(job=job, item=item)]}
     if not items:
         raise InputError("nothing is finished there", path=given[0][0].path, mend="`thon resume` it first")
-    return _set(spec, items)
+    if spec.group is None:
+        return _set(spec, items)
+    folders = {folder.head().id: folder for folder, _ in given}
+    records = {item: folders[ports[port.name][0].job or ""].output(item) for item, ports in items.items()}
+    return gather(spec, items, records)
+
+
+def gather(spec: JobSpec, items: Items, records: Mapping[str, Any]) -> Items:
+    """One item for each value of the attribute by which a job groups its records, the members sorted by name.
+
+    Those whose value is None take no part.
+    """
+    port, groups = spec.ports[0].name, Items()
+    for item in sorted(items):
+        value = getattr(records[item], spec.group or "", None)
+        if value is not None:
+            groups.setdefault(plain_name(str(value)), {port: []})[port] += items[item][port]
+    return groups
+
+
+def connect_ports(spec: JobSpec, items: Items, ports: Mapping[str, str], project: Project) -> Items:
+    """Connect what was typed for a job's further ports: files, or jobs.
+
+    Raises:
+        InputError: A job has no item that fits.
+    """
+    for port in spec.ports[1:]:
+        text = ports.get(port.name)
+        if text is None:
+            continue
+        if is_job(text):
+            items = add_port(items, port.name, *job_of(text, project))
+        else:
+            reference = [Reference(file=stored(os.path.abspath(text), project.root))]
+            items = {item: others | {port.name: reference} for item, others in items.items()}
+    return items
 
 
 def add_port(items: Items, port: str, folder: JobFolder, only: str | None) -> Items:
@@ -95,7 +157,7 @@ def add_port(items: Items, port: str, folder: JobFolder, only: str | None) -> It
         chosen = item if item in names else names[0] if len(names) == 1 else None
         if chosen is None:
             raise InputError(f"no '{item}' for '{port}'", path=folder.path, expected=", ".join(names) or "items")
-        result[item] = ports | {port: [Reference(job=folder.read().id, item=chosen)]}
+        result[item] = ports | {port: [Reference(job=folder.head().id, item=chosen)]}
     return result
 
 
@@ -104,6 +166,11 @@ def item_name(path: Path) -> str:
     name = path.name
     while _ENDINGS.search(name) and _ENDINGS.sub("", name):
         name = _ENDINGS.sub("", name)
+    return plain_name(name)
+
+
+def plain_name(name: str) -> str:
+    """A name that a folder can bear."""
     return _NOT_IN_NAMES.sub("_", name).lstrip(".") or "item"
 
 
@@ -117,7 +184,7 @@ def _set(spec: JobSpec, items: Items) -> Items:
 def _check_connects(spec: JobSpec, folder: JobFolder, project: Project) -> None:
     if folder.root != project.root:
         raise InputError("this job is in another project", path=folder.path, expected=str(project.root))
-    given, port = load_job(folder.read().type), spec.ports[0]
+    given, port = load_job(folder.head().type), spec.ports[0]
     if not port.accepts(given.gives):
         raise InputError(
             f"'{spec.name}' cannot take what {folder.path.name} yielded",

@@ -19,11 +19,13 @@ from thon.job.folder import JobFolder
 from thon.job.item import read_options
 from thon.job.record import RunSettings
 from thon.job.registry import load_job
+from thon.job.spec import JobSpec
 from thon.project.project import Project
 from thon.project.request import Items, Request, draft, new_job, same_job
 
 Start = Literal["new", "resumed", "kept"]
 Announce = Callable[[JobFolder, Start], None]
+Connect = Callable[[JobSpec, Items], Items]
 
 
 @dataclass(frozen=True)
@@ -42,10 +44,12 @@ def run_steps(
     *,
     announce: Announce,
     watch: Watch,
+    connect: Connect = lambda spec, items: items,
 ) -> Run:
-    """Run the steps, the first on `items`.
+    """Run the steps, the first on `items`; `connect` adds what goes into a step's further ports.
 
-    A step whose items failed in part is followed by the next on those that are done, and the exit code tells.
+    A step whose items failed in part is followed by the next on those that are done, and the exit code tells. Where
+    the next gathers groups and nothing belongs to any, the steps end.
 
     Raises:
         KeyboardInterrupt: The run was stopped; the same command, or `thon resume`, continues.
@@ -56,7 +60,9 @@ def run_steps(
     for number, (step, options) in enumerate(steps):
         if number:
             items = job_items(step.spec, [(jobs[-1], None)], project)
-        request = Request(step.spec, options, items, settings, step.source)
+        if not items:
+            break
+        request = Request(step.spec, options, connect(step.spec, items), settings, step.source)
         folder, code = run_request(project, request, announce=announce, watch=watch)
         jobs.append(folder)
         codes.append(code)
@@ -80,9 +86,11 @@ def resume(folder: JobFolder, *, announce: Announce, watch: Watch, settings: Run
     """Go on with a job where it stopped; what is finished is kept, half-written items are done anew.
 
     Raises:
-        StoreError: Somebody runs it.
+        StoreError: Somebody runs it, or it belongs to a live session.
     """
-    record = folder.read()
+    record = folder.head()
+    if record.live is not None:
+        raise StoreError("this job belongs to a live session", path=folder.path, mend="give the same `thon live` again")
     if record.state == "finished":
         announce(folder, "kept")
         return 0

@@ -7,13 +7,14 @@ event starts on a fresh line.
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from thon.job.lines import append_line
 
 
 class _Event(BaseModel):
@@ -146,15 +147,7 @@ _adapter: TypeAdapter[Event] = TypeAdapter(Event)
 
 def append_event(path: Path, event: Event) -> None:
     """Append one event as one write, so that several processes can share the file."""
-    line = event.model_dump_json(exclude_none=True).encode() + b"\n"
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
-    try:
-        size = os.fstat(descriptor).st_size
-        if size and os.pread(descriptor, 1, size - 1) != b"\n":
-            line = b"\n" + line
-        os.write(descriptor, line)
-    finally:
-        os.close(descriptor)
+    append_line(path, event.model_dump_json(exclude_none=True))
 
 
 def parse_event(line: bytes | str) -> Event | None:

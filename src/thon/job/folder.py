@@ -1,5 +1,7 @@
 """A job's folder on disk: `job.json`, `events.jsonl`, `outputs/ITEM/`, `previews/ITEM/`, `errors/ITEM.log`.
 
+In a live session a job gets its items one by one: they are lines of `items.jsonl`, and `job.json` stays short.
+
 An item is written into `outputs/.tmp-ITEM` and renamed to `outputs/ITEM` once every byte is on the disk, so whatever
 bears its final name is whole. Whoever runs the job holds a lock on the folder, which the system releases when that
 process dies in whatever way; the processes of a pool hold one on `outputs`, so that a worker that comes after a kill
@@ -9,8 +11,10 @@ waits until they are gone.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import fcntl
+import hashlib
 import io
 import json
 import os
@@ -26,6 +30,7 @@ from pydantic import ValidationError
 from thon.base.errors import FormatError, StoreError
 from thon.data.record import from_json, to_json
 from thon.job.events import Event, append_event, read_events
+from thon.job.items_file import read_items, with_items
 from thon.job.places import found, stored
 from thon.job.record import JobRecord, State
 
@@ -45,10 +50,12 @@ class JobFolder:
 
     Args:
         path: The folder, directly inside its project.
+        interim: Keep what is yielded from part of an item's inputs apart, in `interim/ITEM/`.
     """
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, *, interim: bool = False):
         self.path = path.absolute()
+        self._place = "interim" if interim else "outputs"
 
     @property
     def root(self) -> Path:
@@ -58,15 +65,29 @@ class JobFolder:
     @property
     def outputs(self) -> Path:
         """Folder of the finished items."""
-        return self.path / "outputs"
+        return self.path / self._place
 
     @property
     def events_file(self) -> Path:
         """The log of events."""
         return self.path / "events.jsonl"
 
+    @property
+    def items_file(self) -> Path:
+        """Items of a live job, a line each time that one has ended."""
+        return self.path / "items.jsonl"
+
     def read(self) -> JobRecord:
-        """The job's record.
+        """The job's record, a live job's items with it.
+
+        Raises:
+            StoreError: There is none, or it cannot be read.
+        """
+        record = self.head()
+        return record if record.live is None else with_items(record, read_items(self.items_file))
+
+    def head(self) -> JobRecord:
+        """The job's record as `job.json` has it, which of a live job is all but the items.
 
         Raises:
             StoreError: There is none, or it cannot be read.
@@ -86,7 +107,7 @@ class JobFolder:
 
     def state(self) -> State:
         """The job's state; a job that is marked running although nobody runs it was interrupted."""
-        state = self.read().state
+        state = self.head().state
         return "interrupted" if state == "running" and not self.is_running() else state
 
     def emit(self, event: Event) -> None:
@@ -137,9 +158,9 @@ class JobFolder:
             folder.mkdir(parents=True)
         return folder
 
-    def commit_item(self, item: str, record: Any) -> int:
-        """Put an item's outputs and record into their final place in one step; returns their size in bytes."""
-        folder, final = self.outputs / f"{UNFINISHED}{item}", self.outputs / item
+    def write_record(self, item: str, record: Any) -> str:
+        """Write the record beside an unfinished item's outputs; returns the SHA-256 of what it says."""
+        folder = self.outputs / f"{UNFINISHED}{item}"
         inside = f"{folder}{os.sep}"
         arrays: dict[str, np.ndarray] = {}
 
@@ -147,12 +168,28 @@ class JobFolder:
             return f"{OWN}{path.removeprefix(inside)}" if path.startswith(inside) else stored(path, self.root)
 
         data = to_json(record, place=place, arrays=arrays)
-        with storing(final):
+        text = (json.dumps(data, allow_nan=False, ensure_ascii=False, indent=1) + "\n").encode()
+        large = _npz(arrays) if arrays else b""
+        with storing(folder):
             if arrays:
-                (folder / "record.npz").write_bytes(_npz(arrays))
-            (folder / "record.json").write_text(json.dumps(data, allow_nan=False, ensure_ascii=False, indent=1) + "\n")
+                (folder / "record.npz").write_bytes(large)
+            (folder / "record.json").write_bytes(text)
+        return hashlib.sha256(text + large).hexdigest()
+
+    def commit_item(self, item: str, record: Any) -> int:
+        """Put an item's outputs and record into their final place in one step; returns their size in bytes."""
+        self.write_record(item, record)
+        return self.settle_item(item)
+
+    def settle_item(self, item: str) -> int:
+        """Put an item's outputs, its record among them, into their final place in one step; returns their bytes.
+
+        What was there before is replaced.
+        """
+        folder, final = self.outputs / f"{UNFINISHED}{item}", self.outputs / item
+        with storing(final):
             size = _settle(folder)
-            folder.rename(final)
+            replace_folder(folder, final)
             _sync(self.outputs)
         return size
 
@@ -241,6 +278,27 @@ def write_whole(path: Path, data: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     part.replace(path)
+
+
+def replace_folder(new: Path, final: Path) -> None:
+    """Give a folder its final name; one that bears the name already is there until the new one is, then removed."""
+    if not final.exists():
+        new.rename(final)
+        return
+    if not _exchange(new, final):
+        old = final.with_name(f"{UNFINISHED}old-{final.name}")
+        shutil.rmtree(old, ignore_errors=True)
+        final.rename(old)
+        new.rename(final)
+        new = old
+    shutil.rmtree(new)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Let two folders swap names in one step; False where the system or the disk cannot."""
+    swap = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    here, exchange = -100, 2  # AT_FDCWD and RENAME_EXCHANGE
+    return swap is not None and swap(here, os.fsencode(one), here, os.fsencode(other), exchange) == 0
 
 
 def _lock(descriptor: int, seconds: float) -> bool:

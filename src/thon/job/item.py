@@ -10,6 +10,7 @@ import shutil
 import tempfile
 import time
 import traceback
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,12 @@ from typing import Any
 from thon.base.errors import InputError, JobError, StoreError, ThonError
 from thon.data.record import from_json
 from thon.job.context import Context
-from thon.job.events import ItemDone, ItemFailed, ItemStarted
+from thon.job.events import Event, ItemDone, ItemFailed, ItemStarted
 from thon.job.fingerprint import Fingerprint, fingerprint
-from thon.job.folder import JobFolder
+from thon.job.folder import JobFolder, storing
 from thon.job.places import found, stored
 from thon.job.plan import Resources, size_text
-from thon.job.record import ItemResult, JobRecord, Reference
+from thon.job.record import ItemResult, Reference
 from thon.job.registry import load_job
 from thon.job.spec import JobSpec
 
@@ -36,6 +37,27 @@ class Outcome:
     used: dict[str, Fingerprint]
 
 
+@dataclass(frozen=True)
+class Work:
+    """What one item is made from, and with what.
+
+    Args:
+        spec: Job type.
+        item: Name of the item.
+        inputs: References by port.
+        options: Every option, as the job's record holds them.
+        seed: The job's seed.
+        resources: What the item may use.
+    """
+
+    spec: JobSpec
+    item: str
+    inputs: Mapping[str, Sequence[Reference]]
+    options: dict[str, Any]
+    seed: int
+    resources: Resources
+
+
 def run_item(path: Path, item: str, resources: Resources) -> Outcome:
     """Run one item of the job in the folder `path`; an error is part of the outcome, not raised.
 
@@ -44,15 +66,13 @@ def run_item(path: Path, item: str, resources: Resources) -> Outcome:
     """
     folder = JobFolder(path)
     folder.emit(ItemStarted(item=item))
-    clock = _Clock()
+    clock = Clock()
     outputs = folder.begin_item(item)
     try:
-        context = _context(folder, item, outputs, resources, folder.read().settings.seed)
-        try:
-            result = _call(folder, item, context)
-        finally:
-            shutil.rmtree(context.scratch, ignore_errors=True)
-        results = {title: os.path.relpath(file, outputs) for title, file in context.results.items()}
+        record = folder.read()
+        spec = load_job(record.type)
+        work = Work(spec, item, record.items[item], record.options, record.settings.seed, resources)
+        result, context = call_job(folder, work, outputs, folder.emit)
         used = {stored(file, folder.root): fingerprint(file) for file in context.used}
         size = folder.commit_item(item, result)
     except BaseException as error:
@@ -60,17 +80,46 @@ def run_item(path: Path, item: str, resources: Resources) -> Outcome:
         if isinstance(error, KeyboardInterrupt | SystemExit):
             raise
         return _failed(folder, item, error, clock)
-    done = ItemResult(
-        state="done",
-        **clock.read(),
-        bytes=size,
-        results={title: f"outputs/{item}/{name}" for title, name in results.items()},
-    )
-    folder.emit(ItemDone(item=item, **done.model_dump(include=set(ItemDone.model_fields) - {"time", "item", "kind"})))
+    done = done_result(item, context, outputs, size, clock)
+    folder.emit(item_done(item, done))
     return Outcome(item, done, used)
 
 
-def item_arguments(folder: JobFolder, record: JobRecord, spec: JobSpec, item: str) -> dict[str, Any]:
+def call_job(folder: JobFolder, work: Work, outputs: Path, emit: Callable[[Event], None]) -> tuple[Any, Context]:
+    """Call the job's function on one item; returns what it yielded, and its context.
+
+    Raises:
+        StoreError: An input is gone, or the outputs will not fit on the disk.
+        InputError: An input's type does not connect, or the options are no longer valid.
+        JobError: It yielded the wrong type.
+    """
+    context = _context(folder, work, outputs, emit)
+    try:
+        arguments = item_arguments(folder, work)
+        _check_plan(folder, work.spec, arguments, context)
+        if work.spec.context_name is not None:
+            arguments[work.spec.context_name] = context
+        result = work.spec.function(**arguments)
+    finally:
+        shutil.rmtree(context.scratch, ignore_errors=True)
+    if not isinstance(result, work.spec.gives):
+        got, expected = type(result).__name__, work.spec.gives.__name__
+        raise JobError(f"the job {work.spec.name} yielded the wrong type", got=got, expected=expected)
+    return result, context
+
+
+def done_result(item: str, context: Context, outputs: Path, size: int, clock: Clock) -> ItemResult:
+    """What an item that is done took, and its main outputs."""
+    results = {title: f"outputs/{item}/{os.path.relpath(file, outputs)}" for title, file in context.results.items()}
+    return ItemResult(state="done", **clock.read(), bytes=size, results=results)
+
+
+def item_done(item: str, result: ItemResult) -> ItemDone:
+    """The event that tells of it."""
+    return ItemDone(item=item, **result.model_dump(include=set(ItemDone.model_fields) - {"time", "item", "kind"}))
+
+
+def item_arguments(folder: JobFolder, work: Work) -> dict[str, Any]:
     """The records and options for one item of a job.
 
     Raises:
@@ -78,20 +127,20 @@ def item_arguments(folder: JobFolder, record: JobRecord, spec: JobSpec, item: st
         InputError: An input's type does not connect, or the options are no longer valid.
     """
     arguments: dict[str, Any] = {}
+    spec = work.spec
     for number, port in enumerate(spec.ports):
-        given = record.items[item].get(port.name, [])
-        values = [_input(folder, reference) for reference in given]
+        values = [_input(folder, reference) for reference in work.inputs.get(port.name, [])]
         for value in values:
             if not port.accepts(type(value)):
                 raise InputError(
                     f"'{port.name}' does not connect", got=type(value).__name__, expected=port.type.__name__
                 )
-        if spec.whole and number == 0:
+        if port.many and (values or number == 0):
             arguments[port.name] = tuple(values)
         elif values:
             arguments[port.name] = values[0]
     if spec.options_name is not None:
-        arguments[spec.options_name] = read_options(spec, record.options, folder.root)
+        arguments[spec.options_name] = read_options(spec, work.options, folder.root)
     return arguments
 
 
@@ -103,7 +152,29 @@ def read_options(spec: JobSpec, stored_options: dict[str, Any], root: Path) -> A
 def _input(folder: JobFolder, reference: Reference) -> Any:
     if reference.file is not None:
         return Path(found(reference.file, folder.root))
-    return job_folder(folder.root, reference.job or "").output(reference.item or "")
+    return referred_folder(folder.root, reference).output(reference.item or "")
+
+
+def referred_folder(root: Path, reference: Reference) -> JobFolder:
+    """The folder of the job that a reference names.
+
+    Raises:
+        StoreError: No such job.
+    """
+    found_ = job_folder(root, reference.job or "")
+    return JobFolder(found_.path, interim=True) if reference.interim else found_
+
+
+def fingerprint_of(root: Path, reference: Reference) -> Fingerprint:
+    """Fingerprint of what a reference names: a file, or the record of an earlier job's item.
+
+    Raises:
+        InputError: It does not exist or cannot be read.
+        StoreError: No such job.
+    """
+    if reference.file is not None:
+        return fingerprint(Path(found(reference.file, root)))
+    return fingerprint(referred_folder(root, reference).outputs / (reference.item or "") / "record.json")
 
 
 def job_folder(root: Path, job: str) -> JobFolder:
@@ -118,33 +189,17 @@ def job_folder(root: Path, job: str) -> JobFolder:
     return JobFolder(matches[0])
 
 
-def _context(folder: JobFolder, item: str, outputs: Path, resources: Resources, seed: int) -> Context:
-    previews = folder.path / "previews" / item
-    digest = hashlib.sha256(f"{seed}/{item}".encode()).digest()
+def _context(folder: JobFolder, work: Work, outputs: Path, emit: Callable[[Event], None]) -> Context:
+    digest = hashlib.sha256(f"{work.seed}/{work.item}".encode()).digest()
     return Context(
-        item=item,
+        item=work.item,
         folder=outputs,
-        previews=previews,
+        previews=folder.path / "previews" / work.item,
         scratch=Path(tempfile.mkdtemp(prefix=".tmp-scratch-", dir=folder.path)),
-        resources=resources,
+        resources=work.resources,
         seed=int.from_bytes(digest[:4], "little"),
-        emit=folder.emit,
+        emit=emit,
     )
-
-
-def _call(folder: JobFolder, item: str, context: Context) -> Any:
-    record = folder.read()
-    spec = load_job(record.type)
-    arguments = item_arguments(folder, record, spec, item)
-    _check_plan(folder, spec, arguments, context)
-    if spec.context_name is not None:
-        arguments[spec.context_name] = context
-    result = spec.function(**arguments)
-    if not isinstance(result, spec.gives):
-        raise JobError(
-            f"the job {spec.name} yielded the wrong type", got=type(result).__name__, expected=spec.gives.__name__
-        )
-    return result
 
 
 def _check_plan(folder: JobFolder, spec: JobSpec, arguments: dict[str, Any], context: Context) -> None:
@@ -161,22 +216,41 @@ def _check_plan(folder: JobFolder, spec: JobSpec, arguments: dict[str, Any], con
             got=f"{size_text(free)} free",
             expected=size_text(plan.disk),
             mend="free some space, choose another output folder, or ask for a smaller volume",
-        )
+        ) from OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     if plan.memory is not None and plan.memory > context.memory:
         context.warn(f"needs about {size_text(plan.memory)} of memory, {size_text(context.memory)} are allowed")
 
 
-def _failed(folder: JobFolder, item: str, error: BaseException, clock: _Clock) -> Outcome:
-    log = folder.path / "errors" / f"{item}.log"
-    log.parent.mkdir(exist_ok=True)
-    log.write_text("".join(traceback.format_exception(error)))
-    name = f"errors/{item}.log"
-    told = as_thon_error(error, folder.path)
-    result = ItemResult(state="failed", **clock.read(), message=str(told), exit_code=told.exit_code, log=name)
-    folder.emit(
-        ItemFailed(item=item, error=type(error).__name__, message=result.message, exit_code=result.exit_code, log=name)
-    )
+def _failed(folder: JobFolder, item: str, error: BaseException, clock: Clock) -> Outcome:
+    result = failed_result(folder, item, error, clock)
+    folder.emit(item_failed(item, type(error).__name__, result))
     return Outcome(item, result, {})
+
+
+def failed_result(folder: JobFolder, item: str, error: BaseException, clock: Clock) -> ItemResult:
+    """What an item that failed took, and why; the traceback goes into a file."""
+    log = folder.path / "errors" / f"{item}.log"
+    with storing(log):
+        log.parent.mkdir(exist_ok=True)
+        log.write_text("".join(traceback.format_exception(error)))
+    told = as_thon_error(error, folder.path)
+    return ItemResult(
+        state="failed", **clock.read(), message=str(told), exit_code=told.exit_code, log=f"errors/{item}.log"
+    )
+
+
+def item_failed(item: str, error: str, result: ItemResult) -> ItemFailed:
+    """The event that tells of it, with the class of the error."""
+    return ItemFailed(item=item, error=error, message=result.message, exit_code=result.exit_code, log=result.log)
+
+
+def disk_is_full(error: BaseException | None) -> bool:
+    """Whether an error comes from a disk, or a quota, that takes no more."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        error = error.__cause__
+    return False
 
 
 def as_thon_error(error: BaseException, path: Path) -> ThonError:
@@ -190,7 +264,7 @@ def as_thon_error(error: BaseException, path: Path) -> ThonError:
     return JobError(f"something unexpected happened: {type(error).__name__}: {error}")
 
 
-class _Clock:
+class Clock:
     """Time and memory of an item, in its own process."""
 
     def __init__(self) -> None:

@@ -51,6 +51,15 @@ def resources(settings: RunSettings, gpus: int) -> Resources:
     return Resources(threads=settings.threads or len(os.sched_getaffinity(0)), memory=memory, device=device)
 
 
+def devices(device: str) -> list[str]:
+    """The devices that a general name stands for: each GPU that this process may see, or the CPU."""
+    if device != "cuda":
+        return [device]
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    count = len(list(Path("/dev").glob("nvidia[0-9]*"))) if visible is None else len(visible.split(","))
+    return [f"cuda:{k}" for k in range(max(count, 1))]
+
+
 def share(whole: Resources, workers: int) -> Resources:
     """What one of several workers may use."""
     return Resources(max(1, whole.threads // workers), whole.memory // workers, whole.device)

@@ -22,11 +22,13 @@ class Port:
         name: Name of the parameter.
         type: Record class, or `Path` for a file from outside.
         optional: May be left open; the job then gets its default.
+        many: Takes a tuple of them.
     """
 
     name: str
     type: type
     optional: bool = False
+    many: bool = False
 
     @property
     def takes_file(self) -> bool:
@@ -49,12 +51,12 @@ class Signature:
     gives: type
 
 
-def read_signature(function: Callable[..., Any], *, whole: bool) -> Signature:
+def read_signature(function: Callable[..., Any], *, gathers: bool) -> Signature:
     """Read the ports of a job function from its annotations.
 
-    The first port is what the engine loops over. With `whole` it is annotated `tuple[Record, ...]`. Records are
-    dataclasses or `Path`; the one parameter annotated with an `Options` class and the one annotated `Context` are no
-    ports.
+    The first port is what the engine loops over. Where the job `gathers` records, a whole set or a group, it is
+    annotated `tuple[Record, ...]`. Records are dataclasses or `Path`; the one parameter annotated with an `Options`
+    class and the one annotated `Context` are no ports.
 
     Raises:
         TypeError: An annotation is missing or is no record.
@@ -71,23 +73,29 @@ def read_signature(function: Callable[..., Any], *, whole: bool) -> Signature:
         elif isinstance(hint, type) and issubclass(hint, Context):
             context_name = name
         else:
-            many = whole and not ports
+            where = f"{function.__name__}.{name}"
+            many = typing.get_origin(_without_none(hint)) is tuple
+            if gathers and not ports and not many:
+                raise TypeError(f"{where} must be annotated tuple[Record, ...] where a job gathers records, not {hint}")
             optional = parameter.default is not inspect.Parameter.empty
-            ports.append(Port(name, _record_type(hint, f"{function.__name__}.{name}", many=many), optional))
-    gives = _record_type(hints.get("return"), f"{function.__name__}'s result", many=False)
+            ports.append(Port(name, _record_type(hint, where), optional, many))
+    gives = _record_type(hints.get("return"), f"{function.__name__}'s result")
     if not ports:
         raise TypeError(f"{function.__name__} takes no record and no file")
     return Signature(tuple(ports), options_name, options, context_name, gives)
 
 
-def _record_type(hint: Any, where: str, *, many: bool) -> type:
-    if many:
-        if typing.get_origin(hint) is not tuple or typing.get_args(hint)[1:] != (Ellipsis,):
-            raise TypeError(f"{where} must be annotated tuple[Record, ...] in a whole-set job, not {hint}")
+def _record_type(hint: Any, where: str) -> type:
+    hint = _without_none(hint)
+    if typing.get_origin(hint) is tuple and typing.get_args(hint)[1:] == (Ellipsis,):
         hint = typing.get_args(hint)[0]
-    if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        members = [member for member in typing.get_args(hint) if member is not type(None)]
-        hint = members[0] if len(members) == 1 else hint
     if isinstance(hint, type) and (is_dataclass(hint) or issubclass(hint, Path)):
         return cast("type", hint)
     raise TypeError(f"{where} must be a record of thon.data, a dataclass of yours or a Path, not {hint}")
+
+
+def _without_none(hint: Any) -> Any:
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        members = [member for member in typing.get_args(hint) if member is not type(None)]
+        return members[0] if len(members) == 1 else hint
+    return hint

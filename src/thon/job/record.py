@@ -44,11 +44,15 @@ class Reference(BaseModel):
     item: str | None = None
     file: str | None = None
     """Stored as `thon.job.places` says."""
+    interim: bool = False
+    """What the job yielded of the item before all of its inputs were there."""
 
     @property
     def key(self) -> str:
         """Name under which the fingerprint of this input is kept."""
-        return self.file if self.file is not None else f"{self.job}/{self.item}"
+        if self.file is not None:
+            return self.file
+        return f"{self.job}/interim/{self.item}" if self.interim else f"{self.job}/{self.item}"
 
 
 class Software(BaseModel):
@@ -114,3 +118,7 @@ class JobRecord(BaseModel):
     memory: int | None = None
     usage: Usage = Field(default_factory=Usage)
     results: dict[str, ItemResult] = Field(default_factory=dict)
+    live: str | None = None
+    """The folder or URL that a live session watches for this job's items, which are in `items.jsonl`."""
+    follows: str | None = None
+    """Live: the job whose items this one takes."""

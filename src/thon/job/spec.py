@@ -1,5 +1,7 @@
 """How a job type declares itself: `@each` for one item at a time, `@whole` for a set, `chain` for a row of jobs.
 
+With `@each(group="series")` an item is a group: all records that have the same value of that attribute.
+
 ```python
 @each(title="Align tilts", stage="tomography", plan=plan_align_tilts)
 def align_tilts(series: TiltSeries, options: AlignTiltsOptions, context: Context) -> AlignedTiltSeries:
@@ -10,8 +12,9 @@ def align_tilts(series: TiltSeries, options: AlignTiltsOptions, context: Context
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from thon.base.options import Options
@@ -20,6 +23,15 @@ from thon.job.ports import Port, read_signature
 
 Planner = Callable[..., Plan]
 """`plan(item, options, resources) -> Plan`, with the job's first port as the item."""
+
+Expand = Callable[[Path, Any], Mapping[str, Mapping[str, tuple[Path, ...]]]]
+"""`expand(path, options)`: the items that one file or folder from outside stands for, with the files of each port.
+
+Live, it is asked about the session's folder whenever files have arrived, and names those that are inputs.
+"""
+
+WARM_START = "start"
+"""Name of an optional port that takes what the job itself yielded of the same item before, to begin from."""
 
 IMPORT_STAGE = "import"
 """A job of this stage that takes a file lets other jobs start from such files."""
@@ -43,7 +55,9 @@ class JobSpec:
         context_name: Name of the context parameter, if the function has one.
         gives: Record type of what it yields.
         plan: Says beforehand what an item will take.
-        standalone: A tool rather than a step: it takes one file and names one new file, outside any project.
+        standalone: A tool rather than a step: it takes one file and names one new file or folder, outside any project.
+        expand: For a job that takes files: the items that one file or folder stands for; itself unless given.
+        group: Attribute of the records by whose value they are gathered into items; those with None take no part.
     """
 
     name: str
@@ -60,6 +74,8 @@ class JobSpec:
     gives: type
     plan: Planner | None = None
     standalone: bool = False
+    expand: Expand | None = None
+    group: str | None = None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function itself, as a test or a notebook does."""
@@ -70,45 +86,69 @@ class JobSpec:
         """Whether this job turns files from outside into records."""
         return self.stage == IMPORT_STAGE and self.ports[0].takes_file
 
+    @property
+    def starts_warm(self) -> bool:
+        """Whether this job can begin from what it yielded of the same item before."""
+        return any(port.name == WARM_START and port.optional and port.accepts(self.gives) for port in self.ports[1:])
+
 
 def each(
-    *, title: str, stage: str, gpus: int = 0, plan: Planner | None = None, standalone: bool = False
+    *,
+    title: str,
+    stage: str,
+    gpus: int = 0,
+    plan: Planner | None = None,
+    standalone: bool = False,
+    expand: Expand | None = None,
+    group: str | None = None,
 ) -> Callable[[Callable[..., Any]], JobSpec]:
-    """Declare a job that does one item; the engine owns the loop over items."""
-    return _declare(title=title, stage=stage, gpus=gpus, plan=plan, standalone=standalone, whole=False)
+    """Declare a job that does one item, or with `group` one group of records; the engine owns the loop over items.
+
+    Raises:
+        TypeError: An annotation is missing or is no record.
+    """
+
+    def declare(function: Callable[..., Any]) -> JobSpec:
+        spec = _declare(function, title=title, stage=stage, gpus=gpus, plan=plan, gathers=group is not None)
+        if expand is not None and not spec.ports[0].takes_file:
+            raise TypeError(f"{spec.name} expands files, but takes none")
+        return replace(spec, standalone=standalone, expand=expand, group=group)
+
+    return declare
 
 
 def whole(
     *, title: str, stage: str, gpus: int = 0, plan: Planner | None = None
 ) -> Callable[[Callable[..., Any]], JobSpec]:
     """Declare a job that takes the whole set: its first port is annotated `tuple[Record, ...]`."""
-    return _declare(title=title, stage=stage, gpus=gpus, plan=plan, standalone=False, whole=True)
+
+    def declare(function: Callable[..., Any]) -> JobSpec:
+        spec = _declare(function, title=title, stage=stage, gpus=gpus, plan=plan, gathers=True)
+        return replace(spec, whole=True)
+
+    return declare
 
 
 def _declare(
-    *, title: str, stage: str, gpus: int, plan: Planner | None, standalone: bool, whole: bool
-) -> Callable[[Callable[..., Any]], JobSpec]:
-    def declare(function: Callable[..., Any]) -> JobSpec:
-        signature = read_signature(function, whole=whole)
-        module = inspect.getmodule(function)
-        return JobSpec(
-            name=function.__name__.replace("_", "-"),
-            title=title,
-            stage=stage,
-            doc=inspect.cleandoc((module.__doc__ if module else None) or function.__doc__ or title),
-            function=function,
-            whole=whole,
-            gpus=gpus,
-            ports=signature.ports,
-            options=signature.options,
-            options_name=signature.options_name,
-            context_name=signature.context_name,
-            gives=signature.gives,
-            plan=plan,
-            standalone=standalone,
-        )
-
-    return declare
+    function: Callable[..., Any], *, title: str, stage: str, gpus: int, plan: Planner | None, gathers: bool
+) -> JobSpec:
+    signature = read_signature(function, gathers=gathers)
+    module = inspect.getmodule(function)
+    return JobSpec(
+        name=function.__name__.replace("_", "-"),
+        title=title,
+        stage=stage,
+        doc=inspect.cleandoc((module.__doc__ if module else None) or function.__doc__ or title),
+        function=function,
+        whole=False,
+        gpus=gpus,
+        ports=signature.ports,
+        options=signature.options,
+        options_name=signature.options_name,
+        context_name=signature.context_name,
+        gives=signature.gives,
+        plan=plan,
+    )
 
 
 @dataclass(frozen=True)
@@ -121,6 +161,7 @@ class Chain:
         stage: Heading under which faces list it.
         doc: What it is for.
         steps: Names of the jobs.
+        live: Takes a folder that fills while it runs, and does each item as it arrives.
     """
 
     name: str
@@ -128,12 +169,14 @@ class Chain:
     stage: str
     doc: str
     steps: tuple[str, ...]
+    live: bool = False
 
 
-def chain(*steps: str, name: str, title: str, stage: str, doc: str | None = None) -> Chain:
+def chain(*steps: str, name: str, title: str, stage: str, doc: str | None = None, live: bool = False) -> Chain:
     """Declare a chain by the names of its jobs, which know nothing of each other.
 
     The first step takes a file from outside. Options of all steps become flags of one command; where two steps share a
-    name, each flag gets the first word of its step in front.
+    name, each flag gets the first word of its step in front. Items that belong to no group end before the step that
+    gathers groups.
     """
-    return Chain(name=name, title=title, stage=stage, doc=inspect.cleandoc(doc or title), steps=steps)
+    return Chain(name=name, title=title, stage=stage, doc=inspect.cleandoc(doc or title), steps=steps, live=live)

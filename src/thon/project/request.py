@@ -11,9 +11,9 @@ from pydantic import BaseModel
 
 from thon.base.options import Options
 from thon.data.record import to_json
-from thon.job.fingerprint import Fingerprint, fingerprint
+from thon.job.fingerprint import Fingerprint
 from thon.job.folder import JobFolder
-from thon.job.item import job_folder
+from thon.job.item import fingerprint_of
 from thon.job.machine import now, software
 from thon.job.places import found, stored
 from thon.job.record import JobRecord, Reference, RunSettings
@@ -90,18 +90,29 @@ def same_job(project: Project, drafted: JobRecord) -> JobFolder | None:
 
 def changed_inputs(folder: JobFolder) -> list[str]:
     """Inputs of a job, and files that it read besides, whose content is no longer what it was, or that are gone."""
-    record, project = folder.read(), Project(folder.root)
-    then = record.inputs | record.used
+    record, root = folder.read(), folder.root
+    references = {one.key: one for ports in record.items.values() for many in ports.values() for one in many}
     changes: list[str] = []
-    for key, old in then.items():
+    for key, old in (record.inputs | record.used).items():
+        reference = references.get(key, Reference(file=key))
         try:
-            new = _fingerprint(project, _reference(key, record))
+            # The movies of a session are too many to be read again for this.
+            same = record.live is not None and _untouched(root, reference, old)
+            same = same or old.same_content(fingerprint_of(root, reference))
         except Exception:
             changes.append(f"{key} is gone")
         else:
-            if not old.same_content(new):
+            if not same:
                 changes.append(f"{key} has changed")
     return changes
+
+
+def _untouched(root: Path, reference: Reference, then: Fingerprint) -> bool:
+    """Whether a file has the size and the time of its last change that it had."""
+    if reference.file is None:
+        return False
+    stat = Path(found(reference.file, root)).stat()
+    return (stat.st_size, stat.st_mtime_ns) == (then.bytes, then.modified)
 
 
 def changed(then: dict[str, Fingerprint], now_: dict[str, Fingerprint]) -> bool:
@@ -117,7 +128,7 @@ def fingerprints(project: Project, items: Items, options: dict[str, Any]) -> dic
     """
     references = {reference.key: reference for ports in items.values() for many in ports.values() for reference in many}
     references |= {path: Reference(file=path) for path in _paths(options)}
-    return {key: _fingerprint(project, reference) for key, reference in references.items()}
+    return {key: fingerprint_of(project.root, reference) for key, reference in references.items()}
 
 
 def stored_options(options: Options, root: Path) -> dict[str, Any]:
@@ -142,19 +153,3 @@ def _paths(value: Any) -> Iterator[str]:
         many: list[Any] = value
         for inner in many:
             yield from _paths(inner)
-
-
-def _reference(key: str, record: JobRecord) -> Reference:
-    for ports in record.items.values():
-        for many in ports.values():
-            for reference in many:
-                if reference.key == key:
-                    return reference
-    return Reference(file=key)
-
-
-def _fingerprint(project: Project, reference: Reference) -> Fingerprint:
-    if reference.file is not None:
-        return fingerprint(Path(found(reference.file, project.root)))
-    outputs = job_folder(project.root, reference.job or "").outputs / (reference.item or "")
-    return fingerprint(outputs / "record.json")

@@ -1,0 +1,17 @@
+"""Samples as they arrive, gathered into batches."""
+
+from __future__ import annotations
+
+from thon.job.spec import chain
+
+session = chain(
+    "read-samples",
+    "double-sample",
+    "gather-samples",
+    "refine-batch",
+    name="session",
+    title="Session",
+    stage="test",
+    doc=__doc__,
+    live=True,
+)
