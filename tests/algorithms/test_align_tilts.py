@@ -301,3 +301,42 @@ def test_plans_grow_with_the_work() -> None:
     assert small[0] < large[0] < 4e9
     assert small[1] < large[1]
     assert alignment_memory(41, (4096, 4096), options)[0] < 6e9
+
+
+def started(found: TiltGeometry, unknown: tuple[int, ...] = ()) -> TiltGeometry:
+    shift, rotation = found.shift.copy(), found.rotation.copy()
+    shift[list(unknown)], rotation[list(unknown)] = np.nan, np.nan
+    return TiltGeometry(found.tilt, shift, rotation, found.x_tilt, found.magnification)
+
+
+def test_a_start_is_kept_and_new_images_find_their_place() -> None:
+    """Two images at one end and one within are new; the coarse search is left out, and the answer is as good."""
+    phantom, options = series(), QUICK.model_copy(update={"local": False})
+    new = (0, 1, 9)
+    start = started(align(phantom, options).geometry, new)
+    before = start.shift.copy()
+    found = align(phantom, options, start=start)
+    np.testing.assert_array_equal(start.shift, before)
+    assert "coarse" not in found.diagnostics.seconds
+    wrong = error(found, phantom)
+    assert (wrong.shift < 0.3).all()
+    assert wrong.position < 0.4
+    gap = found.geometry.shift[list(new)] - align(phantom, options).geometry.shift[list(new)]
+    assert np.abs(gap).max() < 1.0 * phantom.pixel_size
+
+
+def test_a_start_is_used() -> None:
+    """One that is wrong by far more than patches can see is not mended, as the coarse search is left out."""
+    phantom, options = series(), QUICK.model_copy(update={"local": False})
+    start = started(aligned().geometry)
+    start.shift[5:] += 60 * phantom.pixel_size
+    assert error(align(phantom, options, start=start), phantom).position > 5
+
+
+def test_a_start_that_knows_too_little_is_left_aside() -> None:
+    phantom = series()
+    start = started(aligned().geometry, tuple(range(2, len(phantom.tilt))))
+    found = align(phantom, start=start)
+    assert differ(found.geometry, aligned().geometry) == 0
+    with pytest.raises(InputError, match="one row per image"):
+        align(phantom, start=start.select([0, 1, 2, 3]))

@@ -10,14 +10,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
-from annotated_types import Ge, Gt, Le, Lt
 from jaxtyping import Float
 
 from thon.algorithms.alignment_images import AlignmentImages
+from thon.algorithms.alignment_options import AlignTiltsOptions, alignment_memory, patches_per_side
 from thon.algorithms.alignment_outcome import (
     TiltAlignment,
     for_all_tilts,
@@ -28,16 +28,15 @@ from thon.algorithms.alignment_outcome import (
     tilt_correlation,
     warnings_for,
 )
-from thon.algorithms.bead_tracking import BeadTrackingOptions, align_beads
-from thon.algorithms.bundle import BundleOptions, adjust_bundle
+from thon.algorithms.bead_tracking import align_beads
+from thon.algorithms.bundle import adjust_bundle
 from thon.algorithms.bundle_local import LocalFieldOptions
 from thon.algorithms.coarse_alignment import coarse_alignment
-from thon.algorithms.dark_tilts import DarkTiltOptions
-from thon.algorithms.joint_refinement import JointRefinementOptions, JointSolution, refine_jointly
+from thon.algorithms.joint_refinement import JointSolution, refine_jointly
 from thon.algorithms.patch_pairs import PairMeasurement, choose_pairs, measure_pairs, patch_spectra, plane_maps, unroll
-from thon.algorithms.sample_thickness import ThicknessOptions, measure_thickness
+from thon.algorithms.sample_thickness import measure_thickness
 from thon.algorithms.tilt_axis import AxisSearch, find_tilt_axis
-from thon.base.options import Advanced, Options, Unit
+from thon.algorithms.warm_start import FEWEST, complete_start, known_images, settle
 from thon.data.alignment import AlignmentDiagnostics, ThicknessProfile, Tracks
 from thon.data.geometry import TiltGeometry
 from thon.ops.fourier import band_pass, radius_grid
@@ -45,64 +44,6 @@ from thon.ops.fourier import band_pass, radius_grid
 __all__ = ["AlignTiltsOptions", "TiltAlignment", "align_tilt_series", "alignment_memory"]
 
 Progress = Callable[[float, str], None]
-
-
-class AlignTiltsOptions(Options):
-    """How a tilt series is aligned."""
-
-    method: Literal["patches", "beads"] = "patches"
-    """patches: without markers. beads: on gold beads that are found and tracked."""
-
-    axis_range: Annotated[float, Unit("degrees"), Ge(0), Le(90)] = 10.0
-    """How far from the stated tilt axis it is searched; 0 starts from there. Unstated, half a turn is searched."""
-
-    max_size: Annotated[int, Unit("px"), Ge(256), Le(4096)] = 1100
-    """Images are binned by a whole number until their longer side is at most this."""
-
-    patch_size: Annotated[int, Unit("px"), Ge(32), Le(512)] = 64
-    """Side of the square patches that are compared, in pixels of the binned images."""
-
-    patches: Annotated[int | None, Unit("1"), Ge(3), Le(40)] = None
-    """Patches along each side; enough to cover the image if not given."""
-
-    max_frequency: Annotated[float, Unit("cycles/px"), Gt(0), Lt(0.5), Advanced()] = 0.35
-    """Finest detail that is compared, in the binned images."""
-
-    rounds: Annotated[int, Unit("1"), Ge(1), Le(20), Advanced()] = 3
-    """Rounds of measuring and solving at each of the two fine stages."""
-
-    starts: Annotated[int, Unit("1"), Ge(1), Le(6), Advanced()] = 2
-    """Coarse alignments that are tried with different bands; the best is kept."""
-
-    local: bool = True
-    """Measure local motion, as a smooth field in each image."""
-
-    center: bool = True
-    """Put the middle of the sample at z = 0."""
-
-    level: bool = False
-    """Turn the sample so that its mid-plane is horizontal."""
-
-    keep: tuple[int, ...] = ()
-    """Images never to leave out, whatever they look like."""
-
-    region: tuple[float, float, float, float] | None = None
-    """Part of the specimen to align on: lower and upper y, lower and upper x, as shares of the image from 0 to 1."""
-
-    dark: DarkTiltOptions = DarkTiltOptions()
-    """Which images are left out as dark, blocked or empty."""
-
-    beads: BeadTrackingOptions = BeadTrackingOptions()
-    """How beads are found and followed."""
-
-    bundle: Annotated[BundleOptions, Advanced()] = BundleOptions()
-    """Freedom of the bundle adjustment on beads."""
-
-    joint: Annotated[JointRefinementOptions, Advanced()] = JointRefinementOptions()
-    """Freedom of the joint refinement."""
-
-    thickness: Annotated[ThicknessOptions, Advanced()] = ThicknessOptions()
-    """How the sample's thickness is measured."""
 
 
 def align_tilt_series(
@@ -114,6 +55,7 @@ def align_tilt_series(
     tilt_axis: float | None = None,
     excluded: dict[int, str] | None = None,
     mask: Any = None,
+    start: TiltGeometry | None = None,
     progress: Progress | None = None,
 ) -> TiltAlignment:
     """Align a tilt series without markers.
@@ -128,6 +70,9 @@ def align_tilt_series(
         excluded: Images to leave out, with the reason.
         mask: Zero where images must not be looked at (a beam stop, carbon, ice), else one: (rows, columns) for all or
             one for each image.
+        start: Geometry found before for most of the same images, as of the series without its last tilts: one row per
+            image, NaN for the shift of one that is new. Coarse alignment and axis search are left out then, and fewer
+            rounds are made. With fewer than three known images it is not used.
         progress: Called with the share that is done and what is being done.
 
     Raises:
@@ -140,25 +85,9 @@ def align_tilt_series(
     prepared = AlignmentImages(images, np.asarray(tilt, np.float64), pixel_size, options.max_size, mask)
     prepared.exclude(excluded or {}, options.keep, options.dark)
     axis = None if tilt_axis is None else float(tilt_axis)
-    return _Alignment(prepared, options, axis, tell, clock).run()
-
-
-def alignment_memory(tilts: int, image_shape: tuple[int, int], options: AlignTiltsOptions) -> tuple[int, float]:
-    """Peak memory in bytes, and CPU seconds on one core, that an alignment will take."""
-    factor = max(1, -(-max(image_shape) // options.max_size))
-    pixels = tilts * (image_shape[0] // factor) * (image_shape[1] // factor)
-    patches = options.patches or patches_per_side(max(image_shape) // factor, options.patch_size)
-    size = options.patch_size
-    spectra = 3 * 8 * tilts * patches**2 * (0.7 * size) * (0.36 * size)
-    # Images twice, unrolled ones and their masks, spectra with their working copies, and PyTorch itself.
-    memory = 5 * 4 * pixels * 1.2 + spectra + 4 * 16 * max(image_shape) ** 2 + 750e6
-    seconds = 12 + 1e-8 * tilts * image_shape[0] * image_shape[1] + 3e-3 * tilts * patches**2 + 3e-7 * pixels
-    return int(memory), seconds
-
-
-def patches_per_side(size: int, patch_size: int) -> int:
-    """Patches along each side of an image: they overlap by a third, but are at most 16."""
-    return int(np.clip(round(size / (0.65 * patch_size)), 6, 16))
+    known = known_images(start, len(prepared.all_tilts))[prepared.kept]
+    begin = None if start is None or known.sum() < FEWEST else start.select(prepared.kept)
+    return _Alignment(prepared, options, axis, tell, clock).run(begin)
 
 
 BANDS = ((0.02, 0.25), (0.03, 0.12), (0.05, 0.3), (0.01, 0.2), (0.02, 0.1), (0.04, 0.2))
@@ -182,13 +111,22 @@ class _Alignment:
         self._clock = clock
         self._lap("read")
 
-    def run(self) -> TiltAlignment:
+    def run(self, start: TiltGeometry | None) -> TiltAlignment:
         """All stages in turn."""
-        search, geometry = self._coarse()
-        nominal = replace(geometry, shift=np.zeros_like(geometry.shift))
+        if start is None:
+            self._rounds = self.options.rounds
+            search, geometry = self._coarse()
+            nominal = replace(geometry, shift=np.zeros_like(geometry.shift))
+        else:
+            self._rounds = 1
+            geometry, nominal = self._begin(start)
+            search = AxisSearch(nominal.rotation[:1], np.ones(1))
         if self.options.method == "beads":
             return self._align_beads(geometry, search)
-        geometry, points = self._track(geometry, nominal)
+        if start is None:
+            geometry, points = self._track(geometry, nominal)
+        else:
+            geometry, points = self._settle(geometry, nominal, known_images(start, len(start)))
         solution, pairs = self._refine(geometry, points, nominal)
         disagreement = self._split_half(pairs, nominal)
         return self._finish(solution, pairs, disagreement, search)
@@ -218,6 +156,39 @@ class _Alignment:
         self._lap("coarse")
         return search, max(tried, key=_score)[1]
 
+    def _begin(self, start: TiltGeometry) -> tuple[TiltGeometry, TiltGeometry]:
+        """A start for all images, and its nominal geometry."""
+        small, small_pixel = self.images.reduced(256)
+        completed = complete_start(small, self.images.tilt, start, small_pixel)
+        self._lap("start")
+        return completed
+
+    def _settle(
+        self, geometry: TiltGeometry, nominal: TiltGeometry, known: np.ndarray
+    ) -> tuple[TiltGeometry, np.ndarray]:
+        """Heights of patches in a known geometry, and the shifts of images that are new to it."""
+        self.progress(0.3, "tracking patches")
+        if not known.all():
+            small, small_pixel = self.images.reduced(360)
+            points = self._grid(6)
+            pairs = self._measure(small, geometry, small_pixel, points, reach=2, far=False, search=10)
+            geometry, _ = settle(pairs, geometry, points, known)
+        points = self._grid(self._side())
+        half, half_pixel = self.images.reduced(max(self.images.values.shape[-2:]) // 2)
+        pairs = self._measure(half, geometry, half_pixel, points, reach=2, far=False, search=5, shrink=2)
+        geometry, points = settle(pairs, geometry, points, known)
+        # What was guessed is a pixel or more away: far tilts show it, once, and then are right.
+        for _ in range(1 if known.all() else 2):
+            pairs = self._measure(half, geometry, half_pixel, points, reach=4, far=True, search=5, shrink=2)
+            solution = refine_jointly(pairs, geometry, points, nominal, half_pixel, self.options.joint)
+            geometry, points = solution.geometry, solution.points
+        self._lap("track")
+        return geometry, points
+
+    def _side(self) -> int:
+        longest = max(self.images.values.shape[-2:])
+        return self.options.patches or patches_per_side(longest, self.options.patch_size)
+
     def _track(self, geometry: TiltGeometry, nominal: TiltGeometry) -> tuple[TiltGeometry, np.ndarray]:
         """Follow patches between near tilts only, until their heights are known and far tilts can be trusted."""
         rigid = self.options.joint.model_copy(update={"magnification_spread": 0.0, "local_spread": 0.0})
@@ -227,9 +198,7 @@ class _Alignment:
             pairs = self._measure(small, geometry, small_pixel, points, reach=2, far=False, search=10)
             solution = refine_jointly(pairs, geometry, points, nominal, small_pixel, rigid)
             geometry, points = solution.geometry, solution.points
-        points = self._grid(
-            self.options.patches or patches_per_side(max(self.images.values.shape[-2:]), self.options.patch_size)
-        )
+        points = self._grid(self._side())
         for i in range(self.options.rounds):
             self.progress(0.25 + 0.25 * i / self.options.rounds, "tracking patches")
             pairs = self._measure(self.images.values, geometry, self.pixel_size, points, reach=2, far=False, search=10)
@@ -243,7 +212,7 @@ class _Alignment:
     ) -> tuple[JointSolution, PairMeasurement]:
         """Joint solution with far pairs, magnification and local motion."""
         joint, extent = self.options.joint, self.images.extent if self.options.local else None
-        rounds = self.options.rounds
+        rounds = self._rounds
         for i in range(rounds):
             self.progress(0.5 + 0.35 * i / rounds, "joint refinement")
             pairs = self._measure(self.images.values, geometry, self.pixel_size, points, reach=4, far=True, search=6)
@@ -379,9 +348,10 @@ class _Alignment:
         reach: int,
         far: bool,
         search: int,
+        shrink: int = 1,
     ) -> PairMeasurement:
-        """Displacements of patches at `points` between pairs of tilts."""
-        size = min(self.options.patch_size, min(images.shape[-2:]) // 3 // 2 * 2)
+        """Displacements of patches at `points` between pairs of tilts; patches of the same px unless they shrink."""
+        size = min(self.options.patch_size // shrink // 2 * 2, min(images.shape[-2:]) // 3 // 2 * 2)
         shape = (images.shape[-2] + size // 2, images.shape[-1] + size // 2)
         frames, covered = unroll(images, geometry, pixel_size, shape)
         if self.images.mask is not None:

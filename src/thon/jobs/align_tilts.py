@@ -14,6 +14,7 @@ from thon.algorithms.align_tilts import AlignTiltsOptions, align_tilt_series, al
 from thon.algorithms.aligned_view import show_aligned
 from thon.base.errors import InputError
 from thon.data.alignment import AlignedTiltSeries
+from thon.data.geometry import TiltGeometry
 from thon.data.tilt_series import TiltSeries
 from thon.formats.alignments import write_alignment
 from thon.formats.html_report import write_report
@@ -52,7 +53,9 @@ def plan_align_tilts(series: TiltSeries, options: AlignTiltsJobOptions, resource
 
 
 @each(title="Align tilt series", stage="tomography", plan=plan_align_tilts)
-def align_tilts(series: TiltSeries, options: AlignTiltsJobOptions, context: Context) -> AlignedTiltSeries:
+def align_tilts(
+    series: TiltSeries, options: AlignTiltsJobOptions, context: Context, start: AlignedTiltSeries | None = None
+) -> AlignedTiltSeries:
     images = TiltImages(series)
     found = align_tilt_series(
         images,
@@ -62,6 +65,7 @@ def align_tilts(series: TiltSeries, options: AlignTiltsJobOptions, context: Cont
         tilt_axis=series.tilt_axis,
         excluded=series.excluded,
         mask=_read_mask(options.mask, series, context),
+        start=None if start is None else _known_geometry(series, start),
         progress=lambda share, what: context.progress(share, 1.0, what),
     )
     for sentence in found.diagnostics.warnings:
@@ -83,6 +87,16 @@ def align_tilts(series: TiltSeries, options: AlignTiltsJobOptions, context: Cont
     _report(aligned, series, images, options, context)
     images.close()
     return aligned
+
+
+def _known_geometry(series: TiltSeries, earlier: TiltSeries) -> TiltGeometry:
+    """The geometry that an earlier alignment gave each image; for those it did not have, a shift of NaN."""
+    rows = {image: k for k, image in enumerate(earlier.images) if k not in earlier.excluded}
+    at = np.array([rows.get(image, -1) for image in series.images])
+    known = earlier.geometry.select(np.maximum(at, 0))
+    shift = np.where((at < 0)[:, None], np.nan, known.shift)
+    tilt = np.where(at < 0, series.geometry.tilt, known.tilt)
+    return TiltGeometry(tilt, shift, known.rotation, known.x_tilt, known.magnification)
 
 
 def _read_mask(path: Path | None, series: TiltSeries, context: Context) -> np.ndarray | None:
