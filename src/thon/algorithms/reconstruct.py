@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Int
 
+from thon.algorithms.ctf_correction import CtfCorrectionOptions, ImageRestoration, TiltImaging
 from thon.algorithms.reconstruction.grid import reconstruction_grid
 from thon.algorithms.reconstruction.options import (
     AdmmOptions,
@@ -24,7 +26,7 @@ from thon.algorithms.reconstruction.options import (
 )
 from thon.algorithms.reconstruction.output import Sink, scale_to_int8
 from thon.algorithms.reconstruction.plan import ReconstructionPlan, plan_for
-from thon.algorithms.reconstruction.run import Reconstruction, Run
+from thon.algorithms.reconstruction.run import Reconstruction, Run, compare_halves
 from thon.algorithms.reconstruction.stream import ImageSource
 from thon.base.errors import InputError
 from thon.data.alignment import ThicknessProfile
@@ -32,12 +34,14 @@ from thon.data.geometry import TiltGeometry
 
 __all__ = [
     "AdmmOptions",
+    "CtfCorrectionOptions",
     "FilterOptions",
     "IterationOptions",
     "Method",
     "ReconstructOptions",
     "Reconstruction",
     "ReconstructionPlan",
+    "TiltImaging",
     "plan_reconstruction",
     "reconstruct",
     "scale_to_int8",
@@ -51,6 +55,7 @@ def plan_reconstruction(
     options: ReconstructOptions | None = None,
     *,
     profile: ThicknessProfile | None = None,
+    imaging: TiltImaging | None = None,
     keeps_output: bool = False,
 ) -> ReconstructionPlan:
     """What a reconstruction will need, without reading an image.
@@ -61,6 +66,7 @@ def plan_reconstruction(
         pixel_size: Å.
         options: Method, extent and budget.
         profile: Measured thickness, used where the options give none.
+        imaging: How the images were taken, where they are to be corrected.
         keeps_output: Whether the volumes stay in memory, as without a sink.
 
     Raises:
@@ -68,7 +74,8 @@ def plan_reconstruction(
     """
     options = options or ReconstructOptions()
     grid = reconstruction_grid(image_shape, geometry, pixel_size, options, profile)
-    return plan_for(grid, options, keeps_output=keeps_output)
+    restored = _restoration(imaging, grid.geometry, options) is not None
+    return plan_for(grid, options, keeps_output=keeps_output, restored=restored)
 
 
 def reconstruct(
@@ -79,6 +86,8 @@ def reconstruct(
     *,
     order: Int[np.ndarray, "tilts"] | None = None,
     profile: ThicknessProfile | None = None,
+    imaging: TiltImaging | None = None,
+    half_images: tuple[ImageSource, ImageSource] | None = None,
     initial: Any = None,
     mask: Any = None,
     sink: Sink | Mapping[str, Sink] | None = None,
@@ -99,6 +108,8 @@ def reconstruct(
         options: Method, extent and budget.
         order: Acquisition order of the images, for the halves; by index if not given.
         profile: Measured thickness, used where the options give none.
+        imaging: How the images were taken; without it neither CTF nor exposure are corrected.
+        half_images: The same images from the even and from the odd frames alone, for halves.
         initial: Start of the iterative methods; an array that lies as the output does.
         mask: Zero where the volume is to be zero, else one; an array that lies as the output does. Iterative methods
             then explain the images without those voxels; filtered ones are multiplied.
@@ -119,11 +130,62 @@ def reconstruct(
             expected=f"({len(geometry)}, rows, columns), one image per tilt",
         )
     grid = reconstruction_grid((images.shape[1], images.shape[2]), geometry, pixel_size, options, profile)
-    sets = _tilt_sets(len(geometry), order, options.halves)
+    by_frames = _halves_by_frames(options, half_images)
+    sets = _tilt_sets(len(geometry), order, options.halves and not by_frames)
     sinks = _sinks(sink, options.halves)
-    run = Run(images, grid, options, sets, sinks, initial=initial, mask=mask, scratch=scratch)
+    restore = _restoration(imaging, grid.geometry, options)
+    report: Callable[[float], None] = progress or (lambda share: None)
+
+    def prepare(source: ImageSource, sets: dict[str, np.ndarray]) -> Run:
+        own = {name: sinks[name] for name in sets}
+        return Run(source, grid, options, sets, own, initial=initial, mask=mask, scratch=scratch, restore=restore)
+
     with _threads(options.threads):
-        return run(callback, progress or (lambda share: None))
+        if half_images is None or not by_frames:
+            return prepare(images, sets)(callback, report)
+        # The full images come first: what is measured in them serves the halves too.
+        whole = prepare(images, sets)(callback, lambda share: report(share / 3))
+        even, odd = (
+            prepare(source, {name: sets["full"]})
+            for name, source in zip(("even", "odd"), _checked_halves(half_images, images), strict=True)
+        )
+        first = even(None, lambda share: report((1 + share) / 3))
+        second = odd(None, lambda share: report((2 + share) / 3))
+    statistics = whole.statistics | first.statistics | second.statistics
+    return replace(whole, even=first.even, odd=second.odd, statistics=statistics, fsc=compare_halves(even, odd))
+
+
+def _restoration(
+    imaging: TiltImaging | None, geometry: TiltGeometry, options: ReconstructOptions
+) -> ImageRestoration | None:
+    """What corrects the images; None where nothing is to be done, or nothing is known."""
+    if imaging is None:
+        if options.ctf.mode in ("auto", "none"):
+            return None
+        raise InputError("a CTF correction needs to know how the images were taken", got="no CTF", expected="imaging")
+    restore = ImageRestoration(imaging, geometry, options.ctf, options.dose_weight)
+    return None if restore.is_idle else restore
+
+
+def _halves_by_frames(options: ReconstructOptions, half_images: tuple[ImageSource, ImageSource] | None) -> bool:
+    if not options.halves:
+        return False
+    if options.halves_from == "frames" and half_images is None:
+        raise InputError(
+            "halves by frames need images from half the frames",
+            got="a series without",
+            mend="correct motion with even and odd sums, or make halves from tilts",
+        )
+    return half_images is not None and options.halves_from != "tilts"
+
+
+def _checked_halves(
+    half_images: tuple[ImageSource, ImageSource], images: ImageSource
+) -> tuple[ImageSource, ImageSource]:
+    for half in half_images:
+        if tuple(half.shape) != tuple(images.shape):
+            raise InputError("half images differ from the images", got=tuple(half.shape), expected=tuple(images.shape))
+    return half_images
 
 
 @contextmanager

@@ -45,8 +45,10 @@ def plan_ctf_fit(micrograph: Micrograph, options: CtfFitJobOptions, resources: R
 def ctf_fit(micrograph: Micrograph, options: CtfFitJobOptions, context: Context) -> CtfMicrograph:
     found = _fit(micrograph, options)
     fit, name = found.fit, micrograph.name
+    # An image of a tilt series has few electrons: what its own rings do not tell, the fit of the whole series does.
+    tell = context.warn if micrograph.tilt is None else context.log
     for sentence in fit.warnings:
-        context.warn(sentence)
+        tell(sentence)
     ctf, sigma = fit.ctf, fit.sigma
     context.log(
         f"Defocus {ctf.defocus_u:.0f} ± {sigma.defocus_u:.0f} / {ctf.defocus_v:.0f} ± {sigma.defocus_v:.0f} Å at "

@@ -1,12 +1,14 @@
 """Reconstruct tomograms from tilt series: BPT, WBP, FBP, SIRT, SART, ADMM or CG.
 
-Writes NAME_Vol.mrc, with --halves also NAME_EVN_Vol.mrc and NAME_ODD_Vol.mrc from every other image, and a report.
+Writes NAME_Vol.mrc, with --halves also NAME_EVN_Vol.mrc and NAME_ODD_Vol.mrc from every other image or frame, and a
+report. Corrects the CTF of a series that has one, and weights images by their exposure where that is known.
 """
 
 from __future__ import annotations
 
 import time
 from contextlib import ExitStack
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -15,9 +17,11 @@ import numpy as np
 from thon.algorithms.aligned_view import show_aligned
 from thon.algorithms.bead_erasure import ErasedImages, find_bead_positions
 from thon.algorithms.bead_tracking import BeadTrackingOptions
+from thon.algorithms.ctf_correction import TiltImaging, resolve_mode
 from thon.algorithms.reconstruct import Reconstruction, ReconstructOptions, plan_reconstruction
 from thon.algorithms.reconstruct import reconstruct as reconstruct_volume
 from thon.algorithms.reconstruction.output import output_shape
+from thon.algorithms.reconstruction.stream import ImageSource
 from thon.data.alignment import AlignedTiltSeries, ThicknessProfile
 from thon.data.tilt_series import TiltSeries
 from thon.data.volume import Tomogram, Volume
@@ -63,6 +67,7 @@ def plan_reconstruct(series: TiltSeries, options: ReconstructJobOptions, resourc
         series.pixel_size,
         _within(options, resources),
         profile=_profile(series),
+        imaging=TiltImaging.of(series, series.kept),
     )
     z, y, x = plan.shape
     where = ", images in a scratch file" if plan.images_on_disk else ""
@@ -72,6 +77,7 @@ def plan_reconstruct(series: TiltSeries, options: ReconstructJobOptions, resourc
             f"{series.name}: {options.method} of {len(kept)} images, {x} × {y} × {z} voxels of {plan.voxel_size:.2f} Å"
             f"{known}",
             f"computed in {len(plan.rows)} part{'s' * (len(plan.rows) > 1)} along y{where}",
+            _describe_correction(series, options),
         ),
         geometry=(
             f"tilts {kept.tilt.min():.1f}° to {kept.tilt.max():.1f}°, axis {kept.rotation.mean():.2f}°, "
@@ -88,9 +94,13 @@ def reconstruct(series: TiltSeries, options: ReconstructJobOptions, context: Con
     kept = series.kept
     geometry = series.geometry.select(kept)
     images = TiltImages(series, kept)
-    source = _without_beads(images, series, options, context) if options.erase_beads else images
+    source, halves = _sources(images, series, options, context)
     options = _within(options, context.resources)
-    plan = plan_reconstruction(series.image_shape, geometry, series.pixel_size, options, profile=_profile(series))
+    imaging, profile = TiltImaging.of(series, kept), _profile(series)
+    plan = plan_reconstruction(
+        series.image_shape, geometry, series.pixel_size, options, profile=profile, imaging=imaging
+    )
+    context.log(_describe_correction(series, options))
     started = time.perf_counter()
     with ExitStack() as stack:
         writers = {
@@ -113,7 +123,9 @@ def reconstruct(series: TiltSeries, options: ReconstructJobOptions, context: Con
             series.pixel_size,
             options,
             order=series.order[kept],
-            profile=_profile(series),
+            profile=profile,
+            imaging=imaging,
+            half_images=halves,
             sink=writers if options.halves else writers["full"],
             scratch=str(context.scratch),
             progress=lambda share: context.progress(share, 1.0, options.method),
@@ -145,13 +157,36 @@ def _read(path: Path | None, context: Context) -> np.ndarray | None:
         return volume.asarray()
 
 
-def _without_beads(
+def _sources(
     images: TiltImages, series: TiltSeries, options: ReconstructJobOptions, context: Context
-) -> ErasedImages:
+) -> tuple[ImageSource, tuple[ImageSource, ImageSource] | None]:
+    """The images, and those from half the frames where there are such, without beads where asked for."""
+    halves = None
+    if options.halves and series.halves:
+        even, odd = (replace(series, images=tuple(pair[half] for pair in series.halves)) for half in (0, 1))
+        halves = TiltImages(even, series.kept), TiltImages(odd, series.kept)
+    if not options.erase_beads:
+        return images, halves
     geometry = series.geometry.select(series.kept)
     positions, diameter = find_bead_positions(images, geometry, series.pixel_size, options.beads)
     context.log(f"{positions.shape[0]} beads of {diameter:.0f} Å are erased")
-    return ErasedImages(images, positions, diameter, series.pixel_size)
+
+    def erase(source: TiltImages) -> ErasedImages:
+        return ErasedImages(source, positions, diameter, series.pixel_size)
+
+    return erase(images), None if halves is None else (erase(halves[0]), erase(halves[1]))
+
+
+def _describe_correction(series: TiltSeries, options: ReconstructOptions) -> str:
+    """What will be done about CTF and exposure, in words."""
+    imaging = TiltImaging.of(series, series.kept)
+    mode = resolve_mode(options.ctf, imaging)
+    even = ", taken as even over each image for want of the hand" if imaging.hand is None else ""
+    ctf = "no CTF correction" if mode == "none" else f"CTF corrected: {mode}{even}"
+    if series.dose_weighted:
+        return f"{ctf}; images are dose-weighted already"
+    weighted = options.dose_weight and imaging.knows_exposure
+    return f"{ctf}; {'weighted by exposure' if weighted else 'not weighted by exposure'}"
 
 
 def _record(series: TiltSeries, options: ReconstructJobOptions, made: Reconstruction, context: Context) -> Tomogram:

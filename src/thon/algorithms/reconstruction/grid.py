@@ -24,6 +24,7 @@ class ReconstructionGrid:
 
     Args:
         geometry: With tilt offset and pitch.
+        pixel_size: Of the raw images, Å.
         voxel_size: Å.
         depth: Of the output along z, voxels.
         rows: Along y, voxels.
@@ -36,6 +37,7 @@ class ReconstructionGrid:
     """
 
     geometry: TiltGeometry
+    pixel_size: float
     voxel_size: float
     depth: int
     rows: int
@@ -95,6 +97,7 @@ def reconstruction_grid(
     padded, cropped = _crop(image_shape, binned)
     return ReconstructionGrid(
         geometry=replace(geometry, tilt=geometry.tilt + options.tilt_offset, x_tilt=geometry.x_tilt + options.pitch),
+        pixel_size=pixel_size,
         voxel_size=voxel,
         depth=depth,
         rows=rows,

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from annotated_types import Ge, Gt, Le
 from pydantic import model_validator
 
+from thon.algorithms.ctf_correction import CtfCorrectionOptions
 from thon.base.options import Advanced, Options, Provided, Unit
 from thon.ops.filters import Window
 
@@ -117,6 +118,13 @@ class ReconstructOptions(Options):
     invert: bool = False
     """Flip the contrast, so that matter, dark in the images, becomes positive."""
 
+    ctf: CtfCorrectionOptions = CtfCorrectionOptions()
+    """What is done about the CTF."""
+
+    dose_weight: bool = True
+    """Weight each frequency of each image by what the exposure so far has left of the signal there, so that noise of
+    late images does not drown early ones. Images without a known exposure, or weighted before, stay as they are."""
+
     filter: FilterOptions = FilterOptions()
     """Filter of WBP and FBP."""
 
@@ -127,7 +135,11 @@ class ReconstructOptions(Options):
     """Regularisation of ADMM."""
 
     halves: bool = False
-    """Also make two volumes from every other image in the order of acquisition, and their FSC."""
+    """Also make two volumes of independent data, and their FSC."""
+
+    halves_from: Literal["auto", "tilts", "frames"] = "auto"
+    """What the halves are made of. tilts: every other image in the order of acquisition. frames: all images, from the
+    even and the odd frames of each. auto: frames where the series has such images."""
 
     orientation: Orientation = "xyz"
     """Order of the axes in the output, fastest first. xyz: sections are planes of the specimen. xzy: sections are

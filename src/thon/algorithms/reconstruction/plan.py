@@ -99,7 +99,12 @@ def passes(options: ReconstructOptions) -> int:
 
 
 def plan_for(
-    grid: ReconstructionGrid, options: ReconstructOptions, *, keeps_output: bool, masked: bool = False
+    grid: ReconstructionGrid,
+    options: ReconstructOptions,
+    *,
+    keeps_output: bool,
+    masked: bool = False,
+    restored: bool = False,
 ) -> ReconstructionPlan:
     """Plan a reconstruction on a grid.
 
@@ -108,6 +113,7 @@ def plan_for(
         options: Method and budget.
         keeps_output: Whether the volumes stay in memory, for lack of a sink.
         masked: Whether there is a mask.
+        restored: Whether images are corrected as they are read.
 
     Raises:
         InputError: Not even the smallest slab fits the budget, or the strategy does not suit the geometry.
@@ -124,7 +130,7 @@ def plan_for(
     output = sets * math.prod(grid.shape) * _BYTES[options.precision]
     waiting = sets * math.prod(grid.shape) * 4 if options.precision == "int8" else 0
     fixed = (output if keeps_output else 0) + _central_boxes(grid, options)
-    loading = _loading(grid, projector, options)
+    loading = _loading(grid, projector, options, restored=restored)
     state = grid.rows * (foot.volumes * voxels + foot.images * pixels)
     if whole and options.halves:
         state += layout
@@ -188,10 +194,13 @@ def _central_boxes(grid: ReconstructionGrid, options: ReconstructOptions) -> int
     return 4 * 6 * grid.depth * side[0] * side[1]
 
 
-def _loading(grid: ReconstructionGrid, projector: SlabProjector, options: ReconstructOptions) -> int:
+def _loading(grid: ReconstructionGrid, projector: SlabProjector, options: ReconstructOptions, *, restored: bool) -> int:
     """Bytes that pass while one image is read, cropped and laid out."""
     laid = projector.columns * projector.image_rows * (2 if options.iterative else 1)
-    return 4 * (4 * math.prod(grid.padded) + 4 * math.prod(grid.cropped) + 2 * laid)
+    images = 4 * math.prod(grid.padded) + 4 * math.prod(grid.cropped)
+    if restored:  # spectra of overlapping tiles; filters and their results, on mirrored margins
+        images += 6 * math.prod(grid.padded) + 14 * math.prod(grid.cropped)
+    return 4 * (images + 2 * laid)
 
 
 def _sizes(rows: int) -> list[int]:

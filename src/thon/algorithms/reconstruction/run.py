@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from thon.algorithms.ctf_correction import ImageRestoration
 from thon.algorithms.reconstruction.admm import Admm, Penalties
 from thon.algorithms.reconstruction.blocks import Blocks, BlockSystem, rows_with_halo
 from thon.algorithms.reconstruction.filtered import filter_weights, weigh
@@ -31,7 +32,8 @@ class Reconstruction:
 
     Args:
         volume: In the orientation and number format asked for; None where a sink took it.
-        even: The same from the images with an even place in the order of acquisition, if halves were asked for.
+        even: The same from the images with an even place in the order of acquisition, or from the even frames, if
+            halves were asked for.
         odd: From the others.
         voxel_size: Å.
         shape: (z, y, x), voxels, whatever the orientation.
@@ -66,6 +68,7 @@ class Run:
         initial: Start of the iterative methods, if any.
         mask: Zero where the volume is to be zero, if any.
         scratch: Folder for scratch files.
+        restore: Corrects each image, if anything does.
 
     Raises:
         InputError: The job does not fit the memory, or an array has another shape than the output.
@@ -82,10 +85,15 @@ class Run:
         initial: Any = None,
         mask: Any = None,
         scratch: str | None = None,
+        restore: ImageRestoration | None = None,
     ):
+        self.restore = restore
         self.images, self.grid, self.options, self.sets = images, grid, options, sets
         self.initial, self.mask = self._checked("initial", initial), self._checked("mask", mask)
-        self.plan = plan_for(grid, options, keeps_output=sinks["full"] is None, masked=mask is not None)
+        keeps_output = any(sink is None for sink in sinks.values())
+        self.plan = plan_for(
+            grid, options, keeps_output=keeps_output, masked=mask is not None, restored=restore is not None
+        )
         self.like = like_of(images)
         self.image_storage = Storage(self.like, self.plan.images_on_disk, scratch)
         self.whole = self.plan.strategy == "whole"
@@ -118,9 +126,11 @@ class Run:
             subtract_mean=options.background == "mean",
             invert=options.invert,
             with_coverage=options.iterative,
+            restore=self.restore,
             progress=lambda done: progress(reading * done),
         )
-        self.monitors["full"].callback = callback
+        first = next(iter(self.sets))
+        self.monitors[first].callback = callback
         solve = self._iterate if options.iterative else self._filter
         groups = [range(len(rows))] if self.whole else [range(b, b + 1) for b in range(len(rows))]
         tasks = [(name, blocks) for blocks in groups for name in self.sets]
@@ -129,15 +139,15 @@ class Run:
             progress(reading + (1 - reading) * (step + 1) / len(tasks))
         volumes = {name: writer.finish() for name, writer in self.writers.items()}
         return Reconstruction(
-            volume=volumes["full"],
+            volume=volumes.get("full"),
             even=volumes.get("even"),
             odd=volumes.get("odd"),
             voxel_size=self.grid.voxel_size,
             shape=self.grid.shape,
             origin=self.grid.origin,
             statistics={name: writer.statistics for name, writer in self.writers.items()},
-            residuals=self.monitors["full"].residuals,
-            fsc=self._compare_halves(),
+            residuals=self.monitors[first].residuals,
+            fsc=compare_halves(self, self),
             plan=self.plan,
         )
 
@@ -233,13 +243,15 @@ class Run:
             raise InputError(f"{name} has another shape than the output", got=tuple(array.shape), expected=expected)
         return array
 
-    def _compare_halves(self) -> ShellCorrelation | None:
-        """FSC of the halves in their central box, with a soft edge along x and y."""
-        if "even" not in self.writers:
-            return None
-        even, odd = self.writers["even"].box, self.writers["odd"].box
-        edge = soft_edge((even.shape[1], even.shape[2]), 0.1, even.device, even.dtype)
-        return fourier_shell_correlation(even, odd, self.grid.voxel_size, mask=edge.expand(even.shape))
+
+def compare_halves(first: Run, second: Run) -> ShellCorrelation | None:
+    """FSC of the even volume of one run and the odd one of another, or the same, in their central box with a soft edge
+    along x and y; None where there are no such volumes."""
+    if "even" not in first.writers or "odd" not in second.writers:
+        return None
+    even, odd = first.writers["even"].box, second.writers["odd"].box
+    edge = soft_edge((even.shape[1], even.shape[2]), 0.1, even.device, even.dtype)
+    return fourier_shell_correlation(even, odd, first.grid.voxel_size, mask=edge.expand(even.shape))
 
 
 def like_of(images: ImageSource) -> torch.Tensor:

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
+from thon.algorithms.ctf_correction import ImageRestoration
 from thon.algorithms.reconstruction.blocks import Blocks, image_edges
 from thon.algorithms.reconstruction.grid import ReconstructionGrid
 from thon.algorithms.reconstruction.storage import Storage
@@ -56,6 +57,7 @@ def lay_out_blocks(
     subtract_mean: bool,
     invert: bool,
     with_coverage: bool,
+    restore: ImageRestoration | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> LaidOut:
     """Crop each image in Fourier space, resample it once, and cut it in blocks.
@@ -68,6 +70,7 @@ def lay_out_blocks(
         subtract_mean: Take each image's mean off.
         invert: Change the sign.
         with_coverage: Find out which columns are image.
+        restore: Corrects each image, once it is cropped.
         progress: Told the share that is done.
 
     Raises:
@@ -84,7 +87,11 @@ def lay_out_blocks(
         image = load_image(images, k, storage.like)
         if subtract_mean:
             image = image - image.mean()
+        if restore is not None:
+            restore.observe(k, image, grid.pixel_size)
         cropped = crop_image(-image if invert else image, grid)
+        if restore is not None:
+            cropped = restore(k, cropped, grid.cropped_pixel)
         one = grid.geometry.select([k])
         laid = lay_out(cropped[None], one, grid.cropped_pixel, projector.image_rows, columns, **placed)[0]
         if covered is not None:
