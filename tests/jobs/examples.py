@@ -7,8 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from tests.jobs.movies import write_model, write_movie, write_tilt_movies
+from thon.cli.main import main
 from thon.data.geometry import TiltGeometry
 from thon.formats.images import write_images
+from thon.project.project import Project
 
 PIXEL_SIZE = 12.5
 
@@ -43,11 +46,55 @@ def _series(folder: Path) -> list[str]:
     return [str(write_series(folder)), "--angles", str(folder / "series.tlt"), "--tilt-axis", "-4"]
 
 
+NO_PATCHES = ["--local-patches", "1", "1"]
+
+
+def _micrograph(folder: Path) -> list[str]:
+    """An image of white noise with rings."""
+    size = 320
+    frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(size), np.fft.fftfreq(size), indexing="ij")) / 2.5
+    wavelength = 0.0196875
+    rings = np.sin(np.pi * wavelength * frequency**2 * (18_000 - 1.35e7 * wavelength**2 * frequency**2) + 0.1)
+    noise = np.random.default_rng(6).normal(size=(2, size, size))
+    image = np.fft.ifft2(np.fft.fft2(noise[0]) * rings).real + 0.5 * noise[1]
+    write_images(folder / "micrograph.mrc", image.astype(np.float32), 2.5)
+    return [str(folder / "micrograph.mrc")]
+
+
+def _tilt_movies(folder: Path) -> list[str]:
+    return [str(write_tilt_movies(folder)), *NO_PATCHES]
+
+
+def _after(folder: Path, *command: str) -> list[str]:
+    """The last job of another command, run in the example's project."""
+    project = folder / "project"
+    if main([*command, "-o", str(project), "--quiet"]) != 0:
+        raise RuntimeError(f"{command[0]} did not run")
+    return [Project(project).jobs()[-1].path.name.split("-")[0]]
+
+
 EXAMPLES: dict[str, Callable[[Path], list[str]]] = {
     "import-tilts": _series,
     "align-tilts": _series,
     "reconstruct": lambda folder: [*_series(folder), "--thickness", "200"],
     "convert": lambda folder: [str(write_series(folder)), str(folder / "small.mrc"), "--bin", "2"],
     "tomo": _series,
+    "import-movies": lambda folder: [str(write_movie(folder / "movie.mrc"))],
+    "motion": lambda folder: [str(write_movie(folder / "movie.mrc")), "--frame-dose", "2", *NO_PATCHES],
+    "import-micrographs": _micrograph,
+    "ctf-fit": _micrograph,
+    "export-micrographs": _micrograph,
+    "simulate-spa": lambda folder: [
+        *(str(write_model(folder)), str(folder / "made"), "--size", "96", "--movies", "1", "--frames", "2")
+    ],
+    "simulate-tomo": lambda folder: [
+        *(str(write_model(folder)), str(folder / "made"), "--size", "96", "--frames", "2"),
+        *("--pixel-size", "6", "--max-tilt", "40", "--step", "20"),
+    ],
+    "tilt-ctf": lambda folder: [*_series(folder), "--min-resolution", "60"],
+    "tilt-series": lambda folder: _after(folder, "motion", *_tilt_movies(folder)),
+    "export-tomograms": lambda folder: _after(folder, "reconstruct", *_series(folder), "--thickness", "200"),
+    "vote-hand": _series,
+    "live": lambda folder: [str(write_tilt_movies(folder).parent), "--idle", "0", "--settle", "0.1", *NO_PATCHES],
 }
 """What is typed after `thon JOB`, without the output folder."""

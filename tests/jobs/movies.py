@@ -53,3 +53,14 @@ def write_tilt_movies(
     header = {"PixelSpacing": f"{PIXEL_SIZE:g}", "Voltage": "300", "ImageFile": f"{name}.mrc"}
     write_mdoc(mdoc, Mdoc(header, ("SerialEM: Tilt axis angle = 85.0, binning = 1",), tuple(sections)))
     return mdoc
+
+
+def write_model(folder: Path) -> Path:
+    """A helix-like string of carbon and oxygen atoms."""
+    turn = np.arange(120) * 0.5
+    place = np.stack([9 * np.cos(turn), 9 * np.sin(turn), turn * 0.5 - 15], -1)
+    atom = "ATOM  {:5d}  C   GLY A{:4d}    {:8.3f}{:8.3f}{:8.3f}  1.00 20.00           {}  \n"
+    lines = [atom.format(k + 1, k % 999 + 1, x, y, z, "CO"[k % 2]) for k, (x, y, z) in enumerate(place)]
+    path = folder / "string.pdb"
+    path.write_text("".join(lines) + "END\n")
+    return path

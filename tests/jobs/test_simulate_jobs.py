@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.jobs.movies import write_model
 from thon.algorithms.simulation.motion import MotionOptions
 from thon.algorithms.simulation.options import SimulateSpaOptions, SimulateTomoOptions
 from thon.base.errors import InputError
@@ -24,17 +25,6 @@ from thon.jobs.simulate_spa import simulate_spa
 from thon.jobs.simulate_tomo import simulate_tomo
 
 SHAPE = (96, 130)
-
-
-def write_model(folder: Path) -> Path:
-    """A helix-like string of carbon and oxygen atoms."""
-    turn = np.arange(120) * 0.5
-    place = np.stack([9 * np.cos(turn), 9 * np.sin(turn), turn * 0.5 - 15], -1)
-    atom = "ATOM  {:5d}  C   GLY A{:4d}    {:8.3f}{:8.3f}{:8.3f}  1.00 20.00           {}  \n"
-    lines = [atom.format(k + 1, k % 999 + 1, x, y, z, "CO"[k % 2]) for k, (x, y, z) in enumerate(place)]
-    path = folder / "string.pdb"
-    path.write_text("".join(lines) + "END\n")
-    return path
 
 
 def spa(folder: Path, **options: object) -> Path:
