@@ -22,7 +22,7 @@ class CtfFitOptions(Options):
     max_resolution: Annotated[float, Unit("Å"), Ge(1)] = 3.0
     """Finest rings used; never beyond 0.95 of what the pixels hold."""
 
-    min_resolution: Annotated[float, Unit("Å"), Gt(0)] | None = None
+    min_resolution: Annotated[float | None, Unit("Å"), Gt(0)] = None
     """Coarsest rings used; 30 Å, or 7.5 pixels where that is more, if not given."""
 
     fit_phase: bool = False

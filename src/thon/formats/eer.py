@@ -59,6 +59,7 @@ class EerLayout:
 
     @property
     def bits(self) -> tuple[int, int, int]:
+        """Widths of an event's three parts: pixels skipped, horizontal and vertical sub-pixel."""
         return self.skip, self.horizontal, self.vertical
 
 
