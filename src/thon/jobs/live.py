@@ -18,6 +18,7 @@ live = chain(
     "align-tilts",
     "tilt-ctf",
     "reconstruct",
+    "export-tomograms",
     name="live",
     title="Live processing",
     stage="live",

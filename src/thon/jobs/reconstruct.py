@@ -210,6 +210,7 @@ def _record(series: TiltSeries, options: ReconstructJobOptions, made: Reconstruc
         odd=volumes.get("odd"),
         method=options.method,
         thickness=None if profile is None else profile.thickness,
+        tilts=series,
     )
 
 
