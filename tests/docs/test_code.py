@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -57,12 +58,22 @@ def test_a_job_in_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert main(["count-outliers", "series.st", "--angles", "series.tlt", "-o", "OUT", "--limit", "-1"]) == 2
 
 
+def commands_of(group: click.Group) -> Iterator[click.Command]:
+    """All commands, those of groups too."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        yield command
+        if isinstance(command, click.Group):
+            yield from commands_of(command)
+
+
 @pytest.fixture(scope="module")
 def known_flags() -> set[str]:
     """All flags of all commands."""
-    context = click.Context(thon)
-    commands = [thon.get_command(context, name) for name in thon.list_commands(context)]
-    parameters = [p for command in commands if command for p in command.get_params(click.Context(command))]
+    commands = list(commands_of(thon))
+    parameters = [p for command in commands for p in command.get_params(click.Context(command))]
     return {flag for p in parameters for flag in (*p.opts, *p.secondary_opts) if flag.startswith("--")}
 
 
