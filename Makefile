@@ -11,18 +11,30 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 SERIES := examples/empiar-10499/TS_00254
+MODEL := examples/models/5a1a_bgal.pdb.gz
+# Small, but with enough gold and electrons to be aligned.
+MOVIES := --size 512 --frames 4 --pixel-size 4 --dose 4 --max-tilt 48 --step 4 --beads 150 --thickness 1200 \
+	--microscope-defocus 25000 35000
 # pytest runs a process per CPU, so that each must keep to one thread.
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 NUMBA_NUM_THREADS=1
 
 help: ## Tell what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 8
 
-demo: $(VENV)/installed ## A real tilt series becomes a tomogram, in demo-output/
-	@rm -rf demo-output
-	$(BIN)/thon tomo $(SERIES).st --angles $(SERIES).tlt --bin 1 -o demo-output
+demo: $(VENV)/installed ## Simulated movies and a real tilt series become tomograms, in demo-output/
+	@rm -rf demo-output && mkdir demo-output
+	@echo "1. Movies of a tilt series are simulated from an atomic model, and processed as a microscope's would be."
+	$(BIN)/thon simulate tomo $(MODEL) demo-output/movies $(MOVIES)
+	$(BIN)/thon live demo-output/movies -o demo-output/live --gain demo-output/movies/gain.mrc \
+		--defects demo-output/movies/defects.txt --idle 0 --settle 0.5 --bin 2
 	@echo
-	@echo "Tomogram  $(CURDIR)/$$(ls demo-output/J003-reconstruct/outputs/*/*_Vol.mrc)"
-	@echo "Report    $(CURDIR)/$$(ls demo-output/J003-reconstruct/outputs/*/report.html)"
+	@echo "2. A real tilt series: EMPIAR-10499."
+	$(BIN)/thon tomo $(SERIES).st --angles $(SERIES).tlt --bin 1 -o demo-output/real
+	@echo
+	@for run in live real; do \
+		echo "Tomogram  $(CURDIR)/$$(ls demo-output/$$run/J*-reconstruct/outputs/*/*_Vol.mrc)"; \
+		echo "Report    $(CURDIR)/$$(ls demo-output/$$run/J*-reconstruct/outputs/*/report.html)"; \
+	done
 
 test: lint docs ## Set up, then lint, types, import contracts, documentation and tests
 	$(ONE_THREAD) $(BIN)/pytest -n 2 --dist loadfile

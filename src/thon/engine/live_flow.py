@@ -17,7 +17,7 @@ from thon.engine.live_options import LiveOptions
 from thon.engine.live_stage import Entry, Stage
 from thon.job.item import item_failed
 from thon.job.items_file import hash_inputs, hash_texts
-from thon.job.live_item import Attempt, Task
+from thon.job.live_item import Attempt, Stamp, Task
 from thon.job.places import found
 from thon.job.plan import Resources
 from thon.job.record import Reference
@@ -56,6 +56,7 @@ class Flow:
         self._last_interim = max(warm, default=-1)
         self._again: set[str] = set()
         self._moving: dict[str, int] = {}
+        self._data: dict[str, Stamp] = {}
         self._looks = 0
 
     def restore(self, now: float) -> int:
@@ -90,8 +91,10 @@ class Flow:
         if entry.state == "running":
             self._again.add(item)
             return
-        if entry.state == "done":
-            self._say("log", f"{item}: its files have changed, it is processed anew")
+        # What merely stands beside the data, such as a list of what was recorded, may grow all the time.
+        if entry.state == "done" and self._data.get(item, arrival.stamps[0]) != arrival.stamps[0]:
+            self._say("log", f"{item}: its file has changed, it is processed anew")
+        self._data[item] = arrival.stamps[0]
         if entry.basis != seen:
             entry.basis, entry.attempts = seen, 0
         self.groups.reopen(item)
@@ -296,9 +299,10 @@ class Flow:
 
     def _done(self, k: int, item: str, attempt: Attempt, now: float) -> None:
         stage, line = self.stages[k], attempt.line
+        news = attempt.ending == "done" and stage.entries[item].version != line.version
         stage.finish(item, line, now)
         self._store(lambda: stage.write(line))
-        if attempt.ending == "done":
+        if news:
             self._say("done", f"{stage.spec.name} {item}: done in {line.result.seconds:.1f} s")
         if k < self._per_item and self._gathers and self.stages[self._gathers].spec.group in line.attributes:
             self._join(item, next(iter(line.attributes.values())), now)
