@@ -79,7 +79,7 @@ EXAMPLES: dict[str, Callable[[Path], list[str]]] = {
     "reconstruct": lambda folder: [*_series(folder), "--thickness", "200"],
     "convert": lambda folder: [str(write_series(folder)), str(folder / "small.mrc"), "--bin", "2"],
     "tomo": _series,
-    "import-movies": lambda folder: [str(write_movie(folder / "movie.mrc"))],
+    "import-movies": lambda folder: [str(write_movie(folder / "movie.mrc")), "--dose", "12"],
     "motion": lambda folder: [str(write_movie(folder / "movie.mrc")), "--frame-dose", "2", *NO_PATCHES],
     "import-micrographs": _micrograph,
     "ctf-fit": _micrograph,

@@ -14,7 +14,7 @@ from thon.data.movie import Movie
 from thon.formats.images import write_images
 from thon.job.context import Context
 from thon.job.events import Event
-from thon.jobs.import_movies import ImportMoviesOptions, import_movies
+from thon.jobs.import_movies import ImportMoviesOptions, expand_movies, import_movies
 from thon.jobs.movie_sources import find_session
 
 
@@ -94,6 +94,16 @@ def test_an_unknown_dose_is_said_and_never_guessed(tmp_path: Path) -> None:
     movie, events = run(write_movie(tmp_path / "single.mrc"), tmp_path)
     assert math.isnan(movie.exposure)
     assert any("exposure" in event.text for event in events if event.kind == "warning")
+
+
+def test_a_dose_that_nobody_says_is_asked_for_before_anything_is_done(tmp_path: Path) -> None:
+    write_movie(tmp_path / "single.mrc")
+    with pytest.raises(InputError, match="nobody says the exposure"):
+        expand_movies(tmp_path, ImportMoviesOptions())
+    for given in ({"dose": 20.0}, {"frame_dose": 1.0}, {"unknown_dose": True}):
+        assert list(expand_movies(tmp_path, ImportMoviesOptions.model_validate(given))) == ["single"]
+    write_tilt_movies(tmp_path)
+    assert len(expand_movies(tmp_path, ImportMoviesOptions())) == 6
 
 
 def test_pixel_sizes_that_contradict_each_other_are_refused(tmp_path: Path) -> None:

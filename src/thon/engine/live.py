@@ -17,7 +17,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from thon.base.errors import StoreError, ThonError
+from thon.base.errors import InputError, StoreError, ThonError
 from thon.engine.live_flow import Flow
 from thon.engine.live_groups import Group
 from thon.engine.live_inbox import Found, Inbox
@@ -175,6 +175,8 @@ class Session:
         try:
             found = looked.result()
         except (ThonError, OSError) as error:
+            if isinstance(error, InputError) and not self._inbox.items:
+                raise  # what the import asks for is asked once, before anything is done
             self._fault(f"{self._source.location} cannot be looked at: {error}")
             return
         for fault in (*found.faults, *self._source.faults):

@@ -1,7 +1,7 @@
 """Import movies: EER, TIFF or MRC, one by one, by folder, or as an `.mdoc` names them.
 
 What the file, the `.mdoc` and EPU's `.xml` say is gathered; nothing is copied. Movies of tilt series keep their series,
-tilt and acquisition order. Where nobody states the exposure it stays unknown, and frames will not be dose-weighted.
+tilt and acquisition order. An exposure that nobody states is asked for, never guessed.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from typing import Annotated
 
 from annotated_types import Ge, Gt, Lt
 
-from thon.base.errors import InputError
+from thon.base.errors import InputError, ThonError
 from thon.base.options import Options, Unit
 from thon.data.movie import Movie, TiltPlace
 from thon.data.optics import Optics
 from thon.formats.movie_file import MovieFile, open_movie
+from thon.formats.movie_names import parse_movie_name
 from thon.job.context import Context
 from thon.job.spec import each
 from thon.jobs.movie_sources import Found, Said, find_session, movie_stem, said_beside, said_by_name
@@ -36,6 +37,9 @@ class ImportMoviesOptions(Options):
     frame_dose: Annotated[float | None, Gt(0), Unit("e/Å²")] = None
     """Exposure of each frame as stored (of a raw frame for EER), in place of --dose."""
 
+    unknown_dose: bool = False
+    """Go on without an exposure where nobody says it; frames are then not dose-weighted."""
+
     prior_dose: Annotated[float, Ge(0), Unit("e/Å²")] = 0.0
     """Exposure of the specimen before the first movie of it."""
 
@@ -52,9 +56,35 @@ class ImportMoviesOptions(Options):
     """Tilt axis of tilt series, anticlockwise from +y; that of the mdoc unless given."""
 
 
-def expand_movies(path: Path, options: Options) -> Found:
-    """The movies that a file or folder stands for."""
-    return find_session(path)
+def expand_movies(path: Path, options: ImportMoviesOptions) -> Found:
+    """The movies that a file or folder stands for.
+
+    Raises:
+        InputError: If neither they nor the options say an exposure: it is asked for once, before anything is done.
+    """
+    found = find_session(path)
+    said = options.dose or options.frame_dose or options.unknown_dose
+    if not said and not any("metadata" in ports for ports in found.values()):
+        _ask_for_dose([ports["movie"][0] for ports in found.values()])
+    return found
+
+
+def _ask_for_dose(movies: list[Path]) -> None:
+    # What EPU writes about a movie may come after it.
+    movie = next((one for one in movies if parse_movie_name(one).program != "EPU"), None)
+    if movie is None or movie.suffix.lower() == ".mdoc":
+        return
+    try:
+        with open_movie(movie) as file:
+            known = file.exposure_hint is not None and bool(file.exposure_hint.dose)
+    except ThonError:  # still being written, or broken: the import tells
+        return
+    if not known:
+        raise InputError(
+            "nobody says the exposure of the movies",
+            path=movie,
+            mend="give it with --dose (of a movie) or --frame-dose; --unknown-dose goes on without dose weights",
+        )
 
 
 @each(title="Import movies", stage="import", expand=expand_movies)
