@@ -66,7 +66,7 @@ def test_a_patch_that_moves_by_itself_is_left_out(bent: MovieOfKnownMotion):
 @pytest.mark.parametrize(("local", "limit"), [(0.0, 0.06), (5.0, 0.15)])
 def test_micrograph_shows_the_specimen_as_the_first_frame_does(local: float, limit: float):
     movie = make_movie((330, 384), 10, local=local, noise=False)
-    sums = SumOptions(dose_weight=False, spectrum=False)
+    sums = SumOptions(dose_weight=False)
     patched = LocalOptions(patches=(4, 4) if local else (1, 1))
     track = TrackOptions(group_exposure=0)
     image = correct(movie, MotionOptions(local=patched, track=track, sums=sums)).weighted.numpy() / (10 * 2.0 * 4) - 1
@@ -99,14 +99,14 @@ def test_sums_are_the_parts_they_say():
     assert spread["weighted"] == pytest.approx(spread["odd"], rel=0.08)
     alike = np.corrcoef(noise["even"][inner].reshape(-1), noise["odd"][inner].reshape(-1))[0, 1]
     assert abs(alike) < 0.05
-    apart = correct(movie, MotionOptions(**WHOLE, sums=SumOptions(spectrum=False)))
+    apart = correct(movie, MotionOptions(**WHOLE, sums=SumOptions()))
     torch.testing.assert_close(apart.weighted, found.weighted, atol=2e-3, rtol=1e-4)
 
 
 def test_binned_micrograph_is_the_cropped_one():
     movie = make_movie((330, 384), 8)
-    fine = correct(movie, MotionOptions(**WHOLE, sums=SumOptions(spectrum=False)))
-    coarse = correct(movie, MotionOptions(**WHOLE, sums=SumOptions(bin=1.6, spectrum=False)))
+    fine = correct(movie, MotionOptions(**WHOLE, sums=SumOptions()))
+    coarse = correct(movie, MotionOptions(**WHOLE, sums=SumOptions(bin=1.6)))
     assert tuple(coarse.weighted.shape) == (206, 240)
     assert coarse.pixel_size == pytest.approx(3.2, rel=2e-3)
     whole = torch.fft.rfft2(fine.weighted)[:40, :40] / fine.weighted.numel()
@@ -118,7 +118,7 @@ def test_binned_micrograph_is_the_cropped_one():
 
 
 def test_spectrum_shows_the_power_of_frames():
-    sums = SumOptions(spectrum_size=128, spectrum_pixel=4.0, spectrum_exposure=4.0)
+    sums = SumOptions(spectrum=True, spectrum_size=128, spectrum_pixel=4.0, spectrum_exposure=4.0)
     q = np.hypot(np.fft.fftfreq(128)[:, None], np.fft.rfftfreq(128)) / 4.0
     ring = (q > 0.02) & (q < 0.05)
     level: dict[float, float] = {}
@@ -141,7 +141,7 @@ def test_stretched_movie_is_relaxed():
     matrix = stretch((1.02, 0.99, 30.0))
     np.testing.assert_allclose(matrix @ [0.5, 3**0.5 / 2], 1.02 * np.array([0.5, 3**0.5 / 2]))
     movie = make_movie((330, 384), 2, drift=0.0, noise=False)
-    options = MotionOptions(magnification=(1.02, 0.99, 30.0), sums=SumOptions(dose_weight=False, spectrum=False),
+    options = MotionOptions(magnification=(1.02, 0.99, 30.0), sums=SumOptions(dose_weight=False),
                             local=LocalOptions(patches=(1, 1)))  # fmt: skip
     image = correct(movie, options).weighted.numpy() / 16 - 1
     import scipy.ndimage  # noqa: PLC0415

@@ -56,7 +56,8 @@ def fit_ctf(
     """Fit the CTF of one micrograph.
 
     Args:
-        image: Grey values as recorded; contrast may have either sign. Not dose-weighted, or the finest rings are lost.
+        image: Grey values as recorded; contrast may have either sign. Dose weights that keep the noise as it was
+            (those of motion correction) raise the finest rings.
         pixel_size: Å.
         optics: Voltage and spherical aberration are needed.
         options: What to fit and where to look.

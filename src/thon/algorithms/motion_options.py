@@ -80,7 +80,7 @@ class SumOptions(Options):
     halves: bool = False
     """Also the sums of the even and of the odd frames."""
 
-    spectrum: bool = True
+    spectrum: bool = False
     """Also the power spectrum of sums over groups of frames, for CTF fitting."""
 
     spectrum_exposure: Annotated[float, Unit("e/Å²"), Gt(0)] = 4.0

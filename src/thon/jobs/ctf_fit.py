@@ -24,9 +24,9 @@ from thon.job.spec import each
 class CtfFitJobOptions(CtfFitOptions):
     """CTF fits of micrographs in files."""
 
-    use_spectrum: bool = True
-    """Fit the sum of the frames' spectra where motion correction wrote it, for motion and dose weights do not blur it.
-    Where the fit needs parts of the micrograph (tilt, local defocus) it is not used."""
+    use_spectrum: bool = False
+    """Fit the sum of the frames' spectra where motion correction wrote it (--sums-spectrum): for movies whose motion could
+    not be undone. Otherwise the dose-weighted micrograph shows rings to a finer resolution."""
 
 
 def plan_ctf_fit(micrograph: Micrograph, options: CtfFitJobOptions, resources: Resources) -> Plan:
@@ -66,7 +66,7 @@ def ctf_fit(micrograph: Micrograph, options: CtfFitJobOptions, context: Context)
 
 
 def _fit(micrograph: Micrograph, options: CtfFitJobOptions) -> CtfFitted:
-    image, _ = _read(micrograph.unweighted or micrograph.path)
+    image, _ = _read(micrograph.path)
     spectrum = spectrum_pixel_size = None
     if micrograph.spectrum is not None and options.use_spectrum and options.tilt == "none" and not options.local:
         spectrum, spectrum_pixel_size = _read(micrograph.spectrum)
