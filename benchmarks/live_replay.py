@@ -73,7 +73,7 @@ def simulate(arguments: argparse.Namespace, target: Path) -> None:
     if target.exists():
         return
     target.parent.mkdir(parents=True, exist_ok=True)
-    options = {"series": arguments.series, "size": arguments.size, "frames": 4, "max-tilt": 48, "step": 6}
+    options = {"series": arguments.series, "size": arguments.size, "frames": 4, "max-tilt": 48, "step": 4}
     options |= {"pixel-size": 4, "dose": 4, "beads": 150, "thickness": 1200}
     flags = [text for name, value in options.items() for text in (f"--{name}", str(value))]
     command = [*THON, "simulate", "tomo", str(arguments.model), str(target), *flags]

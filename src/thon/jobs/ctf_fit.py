@@ -25,8 +25,8 @@ class CtfFitJobOptions(CtfFitOptions):
     """CTF fits of micrographs in files."""
 
     use_spectrum: bool = False
-    """Fit the sum of the frames' spectra where motion correction wrote it (--sums-spectrum): for movies whose motion could
-    not be undone. Otherwise the dose-weighted micrograph shows rings to a finer resolution."""
+    """Fit the sum of the frames' spectra where motion correction wrote it (--sums-spectrum): for movies whose motion
+    could not be undone. Otherwise the dose-weighted micrograph shows rings to a finer resolution."""
 
 
 def plan_ctf_fit(micrograph: Micrograph, options: CtfFitJobOptions, resources: Resources) -> Plan:
