@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +12,19 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from thon.base.errors import InputError
 from thon.data.alignment import AlignedTiltSeries
 from thon.data.tilt_series import ImageRef, TiltSeries
 from thon.data.volume import Tomogram, Volume
 from thon.formats.aretomo_folder import AreTomoNames, aligned_geometry, write_aretomo_tables, write_imod_folder
-from thon.formats.aretomo_session import append_done, append_metrics, measure_series
+from thon.formats.aretomo_session import (
+    SESSION_FILE,
+    TimeStamp,
+    append_done,
+    append_metrics,
+    append_time,
+    measure_series,
+)
 from thon.formats.images import open_images
 from thon.formats.mrc import MrcWriter, open_mrc
 from thon.formats.tilt_images import TiltImages
@@ -32,10 +41,12 @@ class AreTomoParts:
     Args:
         stacks: The stack of the images, and those of the even and odd frames where there are any.
         imod: Variant of the `_Imod` folder, 1 to 3; 0 for none.
+        second: Voxels that are averaged along each axis for a second, coarser volume; 1 for none.
     """
 
     stacks: bool
     imod: int
+    second: int = 1
 
 
 def write_aretomo(folder: Path, tomogram: Tomogram, series: TiltSeries, parts: AreTomoParts) -> list[str]:
@@ -50,6 +61,8 @@ def write_aretomo(folder: Path, tomogram: Tomogram, series: TiltSeries, parts: A
     for path, volume in volumes.items():
         if volume is not None:
             _write_sections_along_y(path, volume)
+    if parts.second > 1:
+        _write_coarser(names.volume, names.second_volume, parts.second)
     if parts.stacks or parts.imod == 1:
         _write_stack(names.stack, series, series.images)
     if parts.stacks and series.halves:
@@ -67,6 +80,8 @@ def write_aretomo(folder: Path, tomogram: Tomogram, series: TiltSeries, parts: A
             _write_aligned(stack, series, at)
     if isinstance(series, AlignedTiltSeries):
         append_metrics(folder, measure_series(series))
+    since = (folder / SESSION_FILE).stat().st_mtime
+    append_time(folder, TimeStamp(series.name, 0, "ProcessExit", max(0.0, time.time() - since)))
     append_done(folder, f"{series.name}.mdoc")
     return notes
 
@@ -93,6 +108,19 @@ def _write_sections_along_y(path: Path, volume: Volume) -> None:
                 # Their z points the other way: a turn about x, which keeps the hand.
                 part = file[rows, ::-1] if along_y else file[::-1, rows].transpose(1, 0, 2)
                 writer[rows] = np.ascontiguousarray(part)
+
+
+def _write_coarser(source: Path, target: Path, factor: int) -> None:
+    """The volume with blocks of voxels averaged; what is left over at the far edges is dropped."""
+    with open_mrc(source) as file:
+        sections, rows, columns = (n // factor for n in file.shape)
+        if min(sections, rows, columns) < 1:
+            raise InputError("the second volume would be empty", path=source, got=f"{file.shape} by {factor}")
+        size = (file.pixel_size or 1.0) * factor
+        with MrcWriter(target, (sections, rows, columns), size, dtype=file.dtype, kind="volume") as writer:
+            for k in range(sections):
+                part = file[k * factor : (k + 1) * factor, : rows * factor, : columns * factor].astype(np.float32)
+                writer[k] = part.reshape(factor, rows, factor, columns, factor).mean((0, 2, 4))
 
 
 def _write_stack(path: Path, series: TiltSeries, images: Iterable[ImageRef]) -> None:

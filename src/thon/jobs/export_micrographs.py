@@ -15,7 +15,7 @@ from thon.job.spec import whole
 
 
 class ExportMicrographsOptions(Options):
-    relion: Path | None = None
+    relion: str | None = None
     """Folder of the RELION project; file names are absolute unless it is given."""
 
 

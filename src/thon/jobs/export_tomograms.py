@@ -6,15 +6,19 @@ relion: tomograms.star with a star file of each tilt series. aretomo: what AreTo
 
 from __future__ import annotations
 
+import datetime
 import fcntl
 import os
 from collections.abc import Generator
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from annotated_types import Ge
 
 from thon.base.errors import InputError
-from thon.base.options import Options
+from thon.base.options import Options, Unit
 from thon.data.tilt_series import TiltSeries
 from thon.data.volume import Tomogram
 from thon.formats.aretomo_session import AreTomoSession, write_session
@@ -31,11 +35,14 @@ class ExportTomogramsOptions(Options):
     write: tuple[Layout, ...] = ()
     """For whom: relion, aretomo, warp; several are separated by commas. Nothing is written unless said."""
 
-    folder: Path | None = None
-    """Where the files go; the job's own folder unless given."""
+    folder: str | None = None
+    """Where the files go, a new folder or one from before; the job's own folder unless given."""
 
     stacks: bool = True
     """For AreTomo: also the stacks of the images."""
+
+    second_bin: Annotated[int, Ge(1), Unit("1")] = 1
+    """For AreTomo: a second volume, NAME_2ND_Vol.mrc, this many times coarser than the first; 1 writes none."""
 
     imod: Literal[0, 1, 2, 3] = 0
     """For AreTomo: the _Imod folder for RELION 4 (1), Warp (2) or with the aligned stack (3)."""
@@ -47,7 +54,7 @@ def export_tomograms(tomogram: Tomogram, options: ExportTomogramsOptions, contex
     series = tomogram.tilts
     if options.write and series is None:
         raise InputError("the tilt series of this tomogram is not known", got=tomogram.series)
-    folder = options.folder or context.output("export")
+    folder = Path(options.folder).absolute() if options.folder else context.output("export")
     notes: list[str] = []
     if series is not None and options.write:
         folder.mkdir(parents=True, exist_ok=True)
@@ -90,6 +97,7 @@ def _write_aretomo(folder: Path, tomogram: Tomogram, series: TiltSeries, options
     session = folder / "AreTomo3_Session.json"
     if not session.exists():
         optics, volume = series.optics, tomogram.volume
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         parameters = {
             "kV": optics.voltage or 0.0,
             "Cs": optics.cs or 2.7,
@@ -99,8 +107,10 @@ def _write_aretomo(folder: Path, tomogram: Tomogram, series: TiltSeries, options
             "VolZ": round(volume.shape[0] * volume.voxel_size / series.pixel_size),
             "AtBin": [volume.voxel_size / series.pixel_size, 0.0, 0.0],
         }
-        write_session(folder, AreTomoSession(parameters, {}, {"OutDir": str(folder)}))
-    return write_aretomo(folder, tomogram, series, AreTomoParts(options.stacks, options.imod))
+        write_session(
+            folder, AreTomoSession(parameters, {}, {"OutDir": str(folder)}, version=version("thon"), time=now)
+        )
+    return write_aretomo(folder, tomogram, series, AreTomoParts(options.stacks, options.imod, options.second_bin))
 
 
 @contextmanager
