@@ -57,6 +57,7 @@ class Flow:
         self._again: set[str] = set()
         self._moving: dict[str, int] = {}
         self._data: dict[str, Stamp] = {}
+        self._unread: dict[str, Stamp | None] = {}
         self._looks = 0
 
     def restore(self, now: float) -> int:
@@ -146,12 +147,13 @@ class Flow:
         """An interim result is there, or could not be made yet."""
         group.interim_runs = False
         last = attempts[-1]
+        members = len(self._first(self.stages[self._per_item], attempts[0].line.inputs))
         if last.ending in ("done", "kept"):
-            self._say("done", f"{group.name}: interim result of {len(group.ready)} members")
+            self._say("done", f"{group.name}: interim result of {members} members")
         elif last.ending == "full":
             group.interim = ""
         else:
-            self._say("log", f"{group.name}: no interim result of {len(group.ready)} members yet: {_line(last)}")
+            self._say("log", f"{group.name}: no interim result of {members} members yet: {_line(last)}")
 
     def finish(self, k: int, item: str, attempt: Attempt, now: float) -> None:
         """An attempt has ended."""
@@ -342,7 +344,9 @@ class Flow:
         if users and k == 0 and entry.attempts < 2:
             # It may be half-written by somebody who paused: it counts as bad once it has stayed the same for longer.
             stage.hold(item)
-            self._say("log", f"{item}: cannot be read yet ({_line(attempt)}); it is looked at again")
+            if self._unread.get(item) != self._data.get(item):
+                self._say("log", f"{item}: cannot be read yet ({_line(attempt)}); it is looked at again")
+                self._unread[item] = self._data.get(item)
             self._look_again(item)
         elif users or entry.attempts >= self.options.attempts:
             self._give_up(k, item, result.message, result.exit_code, attempt)
