@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from thon.base.errors import InputError
 from thon.engine.live_groups import Group, Groups
 from thon.engine.live_inbox import Inbox
 from thon.engine.live_options import LiveOptions
@@ -25,6 +26,10 @@ from thon.job.spec import WARM_START
 
 Say = Callable[[str, str], None]
 """`say(level, text)` with the level "log", "done", "warning" or "error"."""
+
+
+ALIKE = 4
+"""So many items that fail for one reason, and none that does not, are no bad files but a wrong option."""
 
 
 class Flow:
@@ -365,6 +370,27 @@ class Flow:
             self._store(lambda: stage.folder.emit(item_failed(item, attempt.error, line.result)))
         if k < self._per_item:
             self.groups.settle(item, time.monotonic(), failed=True)
+        if attempt is not None and attempt.error == InputError.__name__:
+            self._stop_if_all_fail(stage, message)
+
+    def _stop_if_all_fail(self, stage: Stage, message: str) -> None:
+        """End the session where a step has done nothing and its items fail alike: it was asked wrongly.
+
+        Raises:
+            InputError: With what they say.
+        """
+        alike = [one for one in stage.failures.values() if _reason(one.message) == _reason(message)]
+        if len(alike) >= ALIKE and not any(entry.state == "done" for entry in stage.entries.values()):
+            raise InputError(
+                f"the first {len(alike)} items of {stage.spec.name} failed for one reason, so the session stops here",
+                got=message,
+                mend="give the command again with other options; what is done is kept",
+            )
+
+
+def _reason(message: str) -> str:
+    """A message without the file that it is about."""
+    return message.split(": ", 1)[-1]
 
 
 def _line(attempt: Attempt) -> str:
