@@ -45,7 +45,7 @@ class Live:
         return path
 
     def start(self, location: str | None = None, steps: dict[str, dict[str, Any]] | None = None, **live: Any) -> None:
-        given = steps or {}
+        given, self.code, self.error = steps or {}, None, None
         pairs = [(step, step.spec.options(**given.get(step.spec.name, {}))) for step in steps_of("session")]
         options, where = LiveOptions(**(QUICK | live)), location or str(self.source)
         request = SessionRequest(where, pairs, options, RunSettings(memory=1.0), {})

@@ -209,6 +209,21 @@ class TestFaults:
         assert live.times_done(2) == {"p": 1, "q": 1}
 
 
+    def test_items_that_all_fail_for_one_reason_end_the_session_but_files_that_are_cut_short_do_not(
+        self, live: Live
+    ) -> None:
+        for k in range(4):
+            live.put(f"s{k}.smp", "- many END")
+        with pytest.raises(InputError, match="the first 4 items of read-samples failed for one reason"):
+            live.run()
+        for k in range(4):
+            live.put(f"s{k}.smp", "- 1")
+        assert live.run() == 2
+        live.put("s1.smp", "- 5 END")
+        assert live.run() == 2
+        assert live.job(1).items() == ["s1"]
+
+
 class TestInterim:
     def test_a_group_is_refined_while_it_fills_and_the_end_begins_from_that(self, live: Live) -> None:
         live.put("a0.smp", "A 1 END")
