@@ -208,7 +208,6 @@ class TestFaults:
         assert live.run(steps={"double-sample": {"faults": str(tmp_path)}}, attempts=1) == 0
         assert live.times_done(2) == {"p": 1, "q": 1}
 
-
     def test_items_that_all_fail_for_one_reason_end_the_session_but_files_that_are_cut_short_do_not(
         self, live: Live
     ) -> None:
