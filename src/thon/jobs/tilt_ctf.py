@@ -1,7 +1,7 @@
 """Fit the CTFs of a tilt series together: defocus tied by geometry and time, hand, inclination of the sample.
 
-Writes NAME_CTF.txt, NAME_CTF_Imod.txt and the spectra NAME_CTF.mrc as AreTomo3 does, and a plot. Where no image shows
-rings, the series goes on without CTFs, unless --required.
+Writes NAME_CTF.txt, NAME_CTF_Imod.txt and the spectra NAME_CTF.mrc as AreTomo3 does, NAME.defocus for IMOD, and a plot.
+Where no image shows rings, the series goes on without CTFs, unless --required.
 """
 
 from __future__ import annotations
@@ -72,7 +72,8 @@ def tilt_ctf(series: TiltSeries, options: TiltCtfJobOptions, context: Context) -
     for index, why in found.ctf.borrowed.items():
         context.log(f"{series.geometry.tilt[index]:g}°: {why}")
     write_ctf_table(context.output(f"{series.name}_CTF.txt"), ctf_to_table(found.ctf, hand))
-    write_ctf_imod(context.output(f"{series.name}_CTF_Imod.txt"), found.ctf, series.geometry.tilt)
+    for name in (f"{series.name}_CTF_Imod.txt", f"{series.name}.defocus"):
+        write_ctf_imod(context.output(name), found.ctf, series.geometry.tilt)
     picture = pixels(draw_tilt_ctf(fitted, LIGHT))
     write_png(context.output(f"{series.name}_ctf.png", title="CTF fit"), picture)
     context.preview("ctf", encode_png(picture), "Defocus, astigmatism and fit resolution over the tilts")
