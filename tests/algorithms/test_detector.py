@@ -10,6 +10,7 @@ from thon.algorithms.detector import (
     DetectorOptions,
     correct_frame,
     prepare_detector,
+    samples_per_pixel,
     turn_gain,
 )
 from thon.base.errors import InputError
@@ -147,3 +148,8 @@ def test_a_gain_of_another_size_is_refused(shape: tuple[int, int]) -> None:
 def test_defects_of_another_size_are_refused() -> None:
     with pytest.raises(InputError, match="defects and frames differ"):
         prepare_detector(SHAPE, defects=np.zeros((3, 4), bool))
+
+
+def test_frames_of_known_super_resolution_cameras_have_two_samples_to_a_pixel() -> None:
+    assert [samples_per_pixel(shape) for shape in ((8184, 11520), (11520, 8184), (7676, 7420))] == [2, 2, 2]
+    assert [samples_per_pixel(shape) for shape in ((4092, 5760), (4096, 4096), (8192, 8192))] == [1, 1, 1]

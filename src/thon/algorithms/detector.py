@@ -26,6 +26,15 @@ FACTORS = (1, 2, 4, 8)
 """How many times finer one grid of a detector may be than another."""
 
 
+SUPER_RESOLUTION = ((8184, 11520), (7420, 7676))
+"""Frames of the K3 and of the K2 that have two samples across each pixel of the sensor."""
+
+
+def samples_per_pixel(frame_shape: tuple[int, int]) -> int:
+    """Samples across a pixel of the sensor in frames whose size is known for it, lying or upright; else 1."""
+    return 2 if frame_shape in SUPER_RESOLUTION or frame_shape[::-1] in SUPER_RESOLUTION else 1
+
+
 class DetectorOptions(Options):
     """How a gain reference lies on the frames; as RotGain, FlipGain and InvGain of MotionCor, in that order."""
 

@@ -16,7 +16,7 @@ from annotated_types import Ge, Gt
 from jaxtyping import Float
 
 from thon.algorithms.bad_pixels import BadPixelOptions
-from thon.algorithms.detector import DetectorCorrection, DetectorOptions, prepare_detector
+from thon.algorithms.detector import DetectorCorrection, DetectorOptions, prepare_detector, samples_per_pixel
 from thon.algorithms.gain_orientation import find_gain_orientation
 from thon.algorithms.motion import MotionCorrected, correct_motion, motion_memory
 from thon.algorithms.motion_frames import Exposure
@@ -115,7 +115,7 @@ def motion(movie: Movie, options: MotionJobOptions, context: Context) -> Microgr
             groups,
             _detector(file, options, context),
             options.bad_pixels,
-            sampling=sampling,
+            sampling=max(sampling, samples_per_pixel(file.image_shape)),
             memory=context.memory // 3,
             seed=context.seed,
             progress=lambda share: context.progress(0.3 * share, 1.0, "decoding"),
