@@ -62,7 +62,9 @@ def patch_counts(image_shape: tuple[int, int], pixel_size: float, options: Local
     """Patches along y and x."""
     if options.patches is not None:
         return options.patches
-    rows, columns = (int(np.clip(round(n * pixel_size / options.patch_size), 1, 10)) for n in image_shape)
+    # Three patches along a side are the fewest that show how motion bends.
+    fewest = 3 if min(image_shape) * pixel_size >= 1.3 * options.patch_size else 1
+    rows, columns = (int(np.clip(round(n * pixel_size / options.patch_size), fewest, 10)) for n in image_shape)
     return rows, columns
 
 

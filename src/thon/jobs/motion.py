@@ -116,7 +116,7 @@ def motion(movie: Movie, options: MotionJobOptions, context: Context) -> Microgr
             _detector(file, options, context),
             options.bad_pixels,
             sampling=max(sampling, samples_per_pixel(file.image_shape)),
-            memory=context.memory // 3,
+            memory=_left_over(movie, len(groups), file.image_shape, options, context.resources),
             seed=context.seed,
             progress=lambda share: context.progress(0.3 * share, 1.0, "decoding"),
         )
@@ -149,8 +149,8 @@ def _groups(movie: Movie, options: MotionJobOptions, path: Path) -> list[tuple[i
 
 
 def _within(options: MotionJobOptions, resources: Resources) -> MotionJobOptions:
-    """The options with what the job may use, the decoded frames' share taken off."""
-    return options.model_copy(update={"memory": resources.memory * 2 / 3e9, "threads": resources.threads})
+    """The options with what the job may use."""
+    return options.model_copy(update={"memory": resources.memory / 1e9, "threads": resources.threads})
 
 
 def _detector(file: MovieFile, options: MotionJobOptions, context: Context) -> DetectorCorrection:
@@ -167,12 +167,23 @@ def _detector(file: MovieFile, options: MotionJobOptions, context: Context) -> D
     )
 
 
+def _left_over(
+    movie: Movie, frames: int, shape: tuple[int, int], options: MotionJobOptions, resources: Resources
+) -> int:
+    """Memory for decoded frames: what motion correction does not need, bytes."""
+    pixel_size = movie.pixel_size * movie.image_shape[0] / shape[0]
+    exposure = movie.exposure / frames if math.isfinite(movie.exposure) else 1.0
+    needed, _ = motion_memory(shape, frames, pixel_size, exposure, _within(options, resources))
+    return max(0, resources.memory - needed)
+
+
 def _check_gain(frames: RenderedFrames, options: MotionJobOptions, events: bool, context: Context) -> None:
+    raw_sum = frames.take_sum()
     if options.gain is None or not options.check_gain:
         return
     detector = options.detector
     found = find_gain_orientation(
-        frames.raw_sum,
+        raw_sum,
         read_gain(options.gain),
         rotate=detector.rotate_gain,
         flip=detector.flip_gain,

@@ -45,8 +45,8 @@ class RenderedFrames:
         self.shape = (len(groups), *file.image_shape)
         self._file, self._groups, self._correction, self._seed = file, groups, correction, seed
         self._decoded: dict[int, np.ndarray] = {}
-        self.raw_sum = self._decode_all(memory, progress)
-        total = correct_frame(torch.from_numpy(self.raw_sum) / len(groups), correction) * len(groups)
+        self._sum: np.ndarray | None = self._decode_all(memory, progress)
+        total = correct_frame(torch.from_numpy(self._sum) / len(groups), correction).mul_(len(groups))
         self.bad = find_bad_pixels(total, known=correction.defects, sampling=sampling, options=bad_pixels)
         self._donors = find_donors(self.bad, sampling=sampling, options=bad_pixels)
 
@@ -59,6 +59,13 @@ class RenderedFrames:
         frame = correct_frame(torch.from_numpy(raw), self._correction)
         generator = torch.Generator().manual_seed((self._seed + k) % 2**63)
         return fill_bad_pixels(frame, self._donors, generator, out=frame)
+
+    def take_sum(self) -> Float32[np.ndarray, "rows columns"]:
+        """Sum of the frames as they were decoded; it is given once, and then forgotten, for it is large."""
+        if self._sum is None:
+            raise ValueError("the sum was taken before")
+        taken, self._sum = self._sum, None
+        return taken
 
     @property
     def found_bad(self) -> Bool[torch.Tensor, "rows columns"]:
