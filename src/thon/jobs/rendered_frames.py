@@ -46,7 +46,10 @@ class RenderedFrames:
         self._file, self._groups, self._correction, self._seed = file, groups, correction, seed
         self._decoded: dict[int, np.ndarray] = {}
         self._sum: np.ndarray | None = self._decode_all(memory, progress)
-        total = correct_frame(torch.from_numpy(self._sum) / len(groups), correction).mul_(len(groups))
+        total = torch.from_numpy(self._sum)
+        if correction.gain is not None or correction.offset is not None:
+            total = total / len(groups)
+            total = correct_frame(total, correction, out=total).mul_(len(groups))
         self.bad = find_bad_pixels(total, known=correction.defects, sampling=sampling, options=bad_pixels)
         self._donors = find_donors(self.bad, sampling=sampling, options=bad_pixels)
 
@@ -55,8 +58,11 @@ class RenderedFrames:
 
     def __getitem__(self, k: int) -> Float32[torch.Tensor, "rows columns"]:
         decoded = self._decoded.get(k)
-        raw = self._file.sum_frames(*self._groups[k]) if decoded is None else decoded
-        frame = correct_frame(torch.from_numpy(raw), self._correction)
+        if decoded is None:
+            frame = torch.from_numpy(self._file.sum_frames(*self._groups[k]))
+            frame = correct_frame(frame, self._correction, out=frame)
+        else:
+            frame = correct_frame(torch.from_numpy(decoded), self._correction)
         generator = torch.Generator().manual_seed((self._seed + k) % 2**63)
         return fill_bad_pixels(frame, self._donors, generator, out=frame)
 
