@@ -121,7 +121,7 @@ def motion(movie: Movie, options: MotionJobOptions, context: Context) -> Microgr
             progress=lambda share: context.progress(0.3 * share, 1.0, "decoding"),
         )
         _check_gain(frames, options, file.path.suffix.lower() == ".eer", context)
-        context.log(f"{int(frames.found_bad.sum())} bad pixels found, {int(frames.bad.sum())} filled in all.")
+        context.log(f"{len(frames.found)} bad pixels found, {frames.filled} filled in all.")
         corrected = _correct(frames, movie, movie.pixel_size / sampling, groups, options, context)
     return _write(movie, frames, corrected, movie.pixel_size / sampling, options, context)
 
@@ -178,7 +178,7 @@ def _left_over(
 
 
 def _check_gain(frames: RenderedFrames, options: MotionJobOptions, events: bool, context: Context) -> None:
-    raw_sum = frames.take_sum()
+    raw_sum, bad = frames.take_sum()
     if options.gain is None or not options.check_gain:
         return
     detector = options.detector
@@ -188,7 +188,7 @@ def _check_gain(frames: RenderedFrames, options: MotionJobOptions, events: bool,
         rotate=detector.rotate_gain,
         flip=detector.flip_gain,
         inverted=events if detector.invert_gain is None else detector.invert_gain,
-        bad=frames.bad.numpy(),
+        bad=bad,
     )
     if found.warning:
         context.warn(f"{found.warning[0].upper()}{found.warning[1:]}.")
@@ -259,7 +259,7 @@ def _write(
         prior_exposure=movie.prior_exposure if math.isfinite(movie.prior_exposure) else 0.0,
         gain=None if options.gain is None else str(options.gain),
         defects=None if options.defects is None else str(options.defects),
-        hot_pixels=frames.found_bad.nonzero().numpy(),
+        hot_pixels=frames.found.numpy(),
         eer_upsampling=_sampling(movie.path, options) if movie.path.lower().endswith(".eer") else None,
     )
     for note in write_movie_motion(metadata, content, relative_to=metadata.parent):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -18,6 +19,8 @@ class RenderedFrames:
 
     The movie is decoded once for the sum in which bad pixels show. What was decoded then stays in memory, as far as
     `memory` allows; the other frames are decoded again when they are asked for. A frame is the same each time.
+
+    `filled` is the number of bad pixels, `found` has (row, column) of those that no reference named.
 
     Args:
         file: The movie.
@@ -43,15 +46,20 @@ class RenderedFrames:
         progress: Callable[[float], None],
     ) -> None:
         self.shape = (len(groups), *file.image_shape)
-        self._file, self._groups, self._correction, self._seed = file, groups, correction, seed
+        self._file, self._groups, self._seed = file, groups, seed
         self._decoded: dict[int, np.ndarray] = {}
-        self._sum: np.ndarray | None = self._decode_all(memory, progress)
-        total = torch.from_numpy(self._sum)
+        raw = self._decode_all(memory, progress)
+        total = torch.from_numpy(raw)
         if correction.gain is not None or correction.offset is not None:
             total = total / len(groups)
             total = correct_frame(total, correction, out=total).mul_(len(groups))
-        self.bad = find_bad_pixels(total, known=correction.defects, sampling=sampling, options=bad_pixels)
-        self._donors = find_donors(self.bad, sampling=sampling, options=bad_pixels)
+        bad = find_bad_pixels(total, known=correction.defects, sampling=sampling, options=bad_pixels)
+        self._donors = find_donors(bad, sampling=sampling, options=bad_pixels)
+        self.filled = int(bad.sum())
+        self.found = (bad & ~correction.defects).nonzero()
+        self._seen: tuple[np.ndarray, np.ndarray] | None = (raw, bad.numpy())
+        # Filling knows the bad pixels from here on: a map of them would take a quarter of a frame.
+        self._correction = replace(correction, defects=torch.zeros(1, 1, dtype=torch.bool).expand(self.shape[1:]))
 
     def __len__(self) -> int:
         return len(self._groups)
@@ -66,17 +74,12 @@ class RenderedFrames:
         generator = torch.Generator().manual_seed((self._seed + k) % 2**63)
         return fill_bad_pixels(frame, self._donors, generator, out=frame)
 
-    def take_sum(self) -> Float32[np.ndarray, "rows columns"]:
-        """Sum of the frames as they were decoded; it is given once, and then forgotten, for it is large."""
-        if self._sum is None:
+    def take_sum(self) -> tuple[Float32[np.ndarray, "rows columns"], Bool[np.ndarray, "rows columns"]]:
+        """Sum of the frames as decoded, and which pixels are bad; given once and then forgotten, for they are large."""
+        if self._seen is None:
             raise ValueError("the sum was taken before")
-        taken, self._sum = self._sum, None
+        taken, self._seen = self._seen, None
         return taken
-
-    @property
-    def found_bad(self) -> Bool[torch.Tensor, "rows columns"]:
-        """Pixels that are bad although no reference said so."""
-        return self.bad & ~self._correction.defects
 
     def _decode_all(self, memory: int, progress: Callable[[float], None]) -> Float32[np.ndarray, "rows columns"]:
         total = np.zeros(self.shape[1:], np.float32)
