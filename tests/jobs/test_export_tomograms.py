@@ -11,6 +11,7 @@ import pytest
 from tests.jobs.examples import geometry
 from thon.base.errors import InputError
 from thon.data.alignment import AlignedTiltSeries
+from thon.data.ctf import TiltCtf
 from thon.data.optics import Optics
 from thon.data.tilt_series import ImageRef
 from thon.data.volume import Tomogram, Volume
@@ -89,6 +90,23 @@ def test_relions_table_gathers_series_and_replaces_one_that_comes_again(tmp_path
     assert found[0].volume_shape == (12, 20, 16)
     np.testing.assert_allclose(found[0].series.geometry.shift, geometry(5).shift[[0, 2, 3, 4]], atol=1e-3)
     assert len(read_tomostar(out / "TS_03.tomostar")) == 4
+
+
+def test_relion_is_told_the_defocus_at_the_tomograms_centre(tmp_path: Path) -> None:
+    made = tomogram(tmp_path)
+    assert made.tilts is not None
+    value = np.full(5, 20_000.0)
+    ctf = TiltCtf(value, value - 300, np.zeros(5), np.zeros(5), np.ones((5, 4)), np.ones(5), np.full(5, 8.0))
+    series = replace(made.tilts, ctf=ctf, hand=-1)
+    run(replace(made, tilts=series), tmp_path, write=("relion",), folder=str(tmp_path / "out"))
+    [found] = read_tomograms(tmp_path / "out" / "tomograms.star", (12, 14))
+    # The centre falls `shift` away from the image's; across an axis at φ the flat specimen rises by −u tan θ.
+    phi, theta = np.deg2rad(series.geometry.rotation), np.deg2rad(series.geometry.tilt)
+    across = series.geometry.shift[:, 0] * np.sin(phi) + series.geometry.shift[:, 1] * np.cos(phi)
+    expected = 20_000 - 1 * -across * np.tan(theta)
+    assert np.ptp(expected) > 10
+    assert found.series.ctf is not None
+    np.testing.assert_allclose(found.series.ctf.defocus_u, expected[[0, 2, 3, 4]], atol=0.01)
 
 
 def test_nothing_is_written_unless_asked_for_and_a_lonely_volume_says_so(tmp_path: Path) -> None:

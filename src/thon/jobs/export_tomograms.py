@@ -1,7 +1,8 @@
 """Write tomograms and their tilt series as other programs want them, series by series, into one folder.
 
 relion: tomograms.star with a star file of each tilt series. aretomo: what AreTomo3 leaves in its output folder. warp: a
-.tomostar of each series. With --folder the files go there; a series that comes again takes its old place.
+.tomostar of each series. With --folder the files go there; a series that comes again takes its old place, but in
+AreTomo's tables it gets another row, of which the last counts.
 """
 
 from __future__ import annotations
@@ -11,12 +12,15 @@ import fcntl
 import os
 from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Literal
 
+import numpy as np
 from annotated_types import Ge
 
+from thon.algorithms.tilt_ctf_geometry import defocus_at
 from thon.base.errors import InputError
 from thon.base.options import Options, Unit
 from thon.data.tilt_series import TiltSeries
@@ -88,9 +92,19 @@ def _write_relion(folder: Path, tomogram: Tomogram, series: TiltSeries) -> list[
     columns = {"rlnTomoReconstructedTomogram": os.path.relpath(tomogram.volume.path, folder)}
     halves = {"rlnTomoReconstructedTomogramHalf1": tomogram.even, "rlnTomoReconstructedTomogramHalf2": tomogram.odd}
     columns |= {name: os.path.relpath(half.path, folder) for name, half in halves.items() if half is not None}
-    own = RelionTomogram(series, volume_shape=(z, y, x), binning=binning, columns=columns)
+    own = RelionTomogram(_with_defocus_at_centre(series), volume_shape=(z, y, x), binning=binning, columns=columns)
     kept = [one for one in others if one.series.name != series.name]
     return write_tomograms(path, [*kept, own], relative_to=folder)
+
+
+def _with_defocus_at_centre(series: TiltSeries) -> TiltSeries:
+    """The series with the defocus that RELION means: at the tomogram's centre, not at each image's."""
+    ctf, hand = series.ctf, series.hand
+    if ctf is None or hand is None:
+        return series
+    change = defocus_at(ctf, series.geometry, np.zeros((1, 3)), hand=hand)[:, 0] - ctf.defocus
+    moved = replace(ctf, defocus_u=ctf.defocus_u + change, defocus_v=ctf.defocus_v + change)
+    return replace(series, ctf=moved)
 
 
 def _write_aretomo(folder: Path, tomogram: Tomogram, series: TiltSeries, options: ExportTomogramsOptions) -> list[str]:

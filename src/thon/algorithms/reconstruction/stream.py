@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -129,8 +129,3 @@ def crop_image(image: torch.Tensor, grid: ReconstructionGrid) -> torch.Tensor:
     if any(sides):
         image = torch.nn.functional.pad(image[None, None], sides, mode="replicate")[0, 0]
     return fourier.fourier_crop(image, grid.cropped)
-
-
-def select_tilts(grid: ReconstructionGrid, index: np.ndarray) -> ReconstructionGrid:
-    """The same grid seen by some of the tilts."""
-    return replace(grid, geometry=grid.geometry.select(index))

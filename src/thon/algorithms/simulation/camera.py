@@ -116,13 +116,6 @@ def modulation_transfer(radius: Float[torch.Tensor, "*grid"], options: CameraOpt
     return torch.exp(-full * (2 * radius) ** power)
 
 
-def detective_quantum_efficiency(
-    radius: Float[torch.Tensor, "*grid"], options: CameraOptions
-) -> Float[torch.Tensor, "*grid"]:
-    """DQE at frequencies in cycles per pixel."""
-    return options.efficiency * modulation_transfer(radius, options) ** 2
-
-
 def image_transfer(shape: tuple[int, int], options: CameraOptions) -> Float[torch.Tensor, "rows half"]:
     """MTF on the half spectrum of an image, the pixels' size included."""
     return modulation_transfer(radius_grid(shape), options)
