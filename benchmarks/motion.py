@@ -124,9 +124,10 @@ class Simulation:
         for _ in range(3):
             where = ((grid + back) / (centre - 1) - 0.5).reshape(-1, 2)
             back = -self._local_at(where, k).reshape(grid.shape) / case.pixel
-        image = torch.zeros(case.shape)
-        add_warped(image, image_of_spectrum(spectrum, case.shape[1]), torch.from_numpy(back), step)
-        rate = case.dose * case.pixel**2 * (1 + image)
+        image, one = torch.zeros(1, *case.shape), torch.ones(1, 1)
+        still = image_of_spectrum(spectrum, case.shape[1])
+        add_warped(image, [still], torch.zeros(1), torch.from_numpy(back)[None], one, step)
+        rate = case.dose * case.pixel**2 * (1 + image[0])
         generator = torch.Generator().manual_seed(self._seed * 100003 + k)
         counts = torch.poisson(rate.clamp(min=0), generator=generator)
         return counts.numpy() * self._gain

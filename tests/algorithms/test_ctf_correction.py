@@ -19,10 +19,14 @@ from thon.algorithms.ctf_correction import (
     weight_exposure,
 )
 from thon.algorithms.ctf_correction_snr import SignalToNoise, measure_signal_to_noise
+from thon.algorithms.motion_frames import Exposure, FramePlan
+from thon.algorithms.motion_options import MotionOptions
+from thon.algorithms.motion_sum import FrameSummation
 from thon.algorithms.tilt_ctf_geometry import height_slope
 from thon.base.errors import InputError
 from thon.data.ctf import Ctf, TiltCtf
 from thon.data.geometry import TiltGeometry
+from thon.data.motion import FrameMotion
 from thon.data.tilt_series import ImageRef, TiltSeries
 from thon.ops.dose import exposure_weight
 
@@ -140,6 +144,26 @@ def test_weighting_by_exposure_is_that_of_each_frequency():
     assert torch.allclose(weight_exposure(image, 3.0, 0.0, 300.0), image, atol=1e-9)
 
 
+def test_tilts_of_weighted_frames_add_up_like_all_frames_weighted_at_once():
+    prior, shape = np.array([24.0, 0.0, 12.0]), (150, 162)
+    frames = torch.from_numpy(np.random.default_rng(5).normal(size=(3, 4, *shape)).astype(np.float32))
+    plan = FramePlan(shape, 0, 4, 1, shape, planes=7, batch=4, held=True)
+    still = FrameMotion(np.zeros((4, 2)), frame_exposure=1.5)
+    tilts = series(dose_weighted=True, exposure=np.full(3, 6.0), prior_exposure=prior)
+    restore = ImageRestoration(TiltImaging.of(tilts, np.arange(3)), tilts.geometry, CtfCorrectionOptions())
+    frequency = torch.from_numpy(np.hypot(np.fft.fftfreq(150, 3.0)[:, None], np.fft.rfftfreq(162, 3.0)))
+    total, expected = torch.zeros(shape), torch.zeros(150, 82, dtype=torch.complex64)
+    for k in range(3):
+        exposure = Exposure(300.0, 1.5, float(prior[k]))
+        sums = FrameSummation(plan, still, 3.0, exposure, MotionOptions(), torch.device("cpu"))
+        sums.add_all(frames[k].numpy(), list(frames[k]))
+        total += restore(k, sums.finish().weighted, 3.0)
+        for f, received in enumerate(exposure.before(np.arange(4)).tolist()):
+            expected += torch.fft.rfft2(frames[k, f]) * exposure_weight(frequency, received, 300.0).float() / 2
+    difference = (torch.fft.rfft2(total) - expected)[frequency > 0.03]
+    assert float(difference.abs().mean()) < 0.05 * float(expected[frequency > 0.03].abs().mean())
+
+
 @pytest.mark.parametrize("strength", [0.1, 0.6])
 def test_signal_over_noise_is_measured(strength):
     phantom = tilted(40.0, (640, 700), strength=strength, decay=40.0, dose=1.0)
@@ -179,7 +203,6 @@ def test_what_is_known_of_a_series_decides_what_is_done():
     bare = TiltImaging.of(series(), index)
     assert bare.exposure.tolist() == [10, 2, 6]
     assert not bare.knows_ctf
-    assert not TiltImaging.of(series(dose_weighted=True), index).knows_exposure
     unknown = series(exposure=np.full(3, np.nan), prior_exposure=np.full(3, np.nan))
     assert not TiltImaging.of(unknown, index).knows_exposure
     assert ImageRestoration(TiltImaging.of(unknown, index), series().geometry, CtfCorrectionOptions()).is_idle

@@ -16,8 +16,16 @@ import scipy
 import torch
 from jaxtyping import Float
 
-from thon.algorithms.motion_frames import Exposure, FramePlan, FrameSource, FrameSpectra, load_spectra, plan_frames
-from thon.algorithms.motion_frames import streaming_bytes as _streaming_bytes
+from thon.algorithms.motion_frames import (
+    Exposure,
+    FramePlan,
+    FrameSource,
+    FrameSpectra,
+    adding_bytes,
+    load_spectra,
+    plan_frames,
+    streaming_bytes,
+)
 from thon.algorithms.motion_likelihood import aligned_sum
 from thon.algorithms.motion_local import LocalMotion, find_local_motion, patch_counts
 from thon.algorithms.motion_options import MotionOptions
@@ -210,6 +218,7 @@ def motion_memory(
     plan = plan_frames(image_shape, frames, pixel_size, frame_exposure, options)
     pixels = plan.number * math.prod(image_shape)
     held = 4 * pixels if plan.held else 0
-    memory = held + max(2.2 * plan.spectra_bytes, 0) + _streaming_bytes(image_shape, options)
+    adding = adding_bytes(image_shape, options, plan.planes, plan.batch)
+    memory = held + max(plan.comparing_bytes, adding) + streaming_bytes(image_shape, options)
     seconds = _SPECTRUM_TIME * pixels + _TRACK_TIME * plan.spectra_bytes / 8 + _SUM_TIME * pixels
     return int(memory), seconds

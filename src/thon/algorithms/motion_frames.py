@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -20,6 +20,7 @@ from thon.ops.frame_fourier import Preparation, cropped_spectrum
 from thon.ops.threads import map_in_threads
 
 _EDGE = 0.04  # share of each side over which frames fade out
+_PLANES = ((7, 4), (4, 2), (2, 1))  # images for a sum and frames at a time, from fast to small
 _BOUND = 8.0  # standard deviations at which outlying pixels are held
 
 
@@ -152,6 +153,8 @@ class FramePlan:
         number: Frames that are used.
         group: Frames that are added before they are compared.
         shape: Grid on which they are compared.
+        planes: Images for a sum into which frames are added, with different weights.
+        batch: Frames that are added at a time.
         held: Whether all frames stay in memory between the two passes.
     """
 
@@ -160,6 +163,8 @@ class FramePlan:
     number: int
     group: int
     shape: tuple[int, int]
+    planes: int
+    batch: int
     held: bool
 
     @property
@@ -171,6 +176,11 @@ class FramePlan:
     def spectra_bytes(self) -> int:
         """Memory of the spectra that are compared."""
         return 8 * self.groups * self.shape[0] * (self.shape[1] // 2 + 1)
+
+    @property
+    def comparing_bytes(self) -> int:
+        """Memory while they are compared."""
+        return int(2.2 * self.spectra_bytes)
 
 
 def plan_frames(
@@ -189,32 +199,40 @@ def plan_frames(
     group = max(1, min(round(wanted), number // 4))
     budget = options.memory * 1e9
     free = budget - streaming_bytes(image_shape, options)
-    if free <= 0:
-        needed = f"at least {streaming_bytes(image_shape, options) * 1.1 / 1e9:.1f} GB"
+    planes, batch = next((pair for pair in _PLANES if adding_bytes(image_shape, options, *pair) <= free), _PLANES[-1])
+    adding = adding_bytes(image_shape, options, planes, batch)
+    if free < adding:
+        needed = f"at least {(budget - free + adding) * 1.01 / 1e9:.2f} GB"
         raise InputError("a frame of this size does not fit the declared memory", got=f"{options.memory:g} GB",
                          expected=needed, mend="allow more memory, or use a larger bin")  # fmt: skip
     pixel = max(options.track.max_resolution / 2, pixel_size)
     while True:
         shape = (_fast(image_shape[0] * pixel_size / pixel), _fast(image_shape[1] * pixel_size / pixel))
         shape = (min(shape[0], image_shape[0]), min(shape[1], image_shape[1]))
-        plan = FramePlan(image_shape, options.first, number, group, shape, False)
-        if 2.2 * plan.spectra_bytes <= free or min(shape) <= 64:
+        plan = FramePlan(image_shape, options.first, number, group, shape, planes, batch, held=False)
+        if plan.comparing_bytes <= free or min(shape) <= 64:
             break
         pixel *= 1.1
     frame_bytes = 4 * number * image_shape[0] * image_shape[1]
-    held = 2.2 * plan.spectra_bytes + frame_bytes <= free
-    return FramePlan(image_shape, options.first, number, group, shape, held)
+    return replace(plan, held=max(plan.comparing_bytes, adding) + frame_bytes <= free)
 
 
 def streaming_bytes(image_shape: tuple[int, int], options: MotionOptions) -> int:
-    """Memory of one frame on its way, and of the sums, while frames are added."""
-    frame = 4 * image_shape[0] * image_shape[1]
-    output = frame / options.sums.bin**2
-    sums = 1 + options.sums.halves + options.sums.unweighted + options.sums.spectrum
-    # The frame as its source makes it, its half-transformed rows, and per sum a spectrum; one image on its way.
-    rows = frame / options.sums.bin
-    threads = max(1, options.threads)
-    return int(350e6 + threads * (2.2 * frame + rows + 2.5 * output) + sums * output + 2 * output)
+    """Memory of frames on their way, one for each thread: as their source makes them, and their half-transformed rows.
+
+    What PyTorch and Numba take for themselves is a part of it.
+    """
+    frame = 4 * math.prod(image_shape)
+    return int(350e6 + max(1, options.threads) * (2.2 * frame + frame / options.sums.bin))
+
+
+def adding_bytes(image_shape: tuple[int, int], options: MotionOptions, planes: int, batch: int) -> int:
+    """Memory of what frames are added to, of a batch of frames, and of a spectrum and an image on their way."""
+    output = 4 * math.prod(image_shape) / options.sums.bin**2
+    halves, twin = options.sums.halves, options.sums.unweighted
+    totals = planes * (1 + halves) + twin + options.sums.spectrum
+    spectra = 1 + halves + twin + (1 + halves) * halves  # the halves are scaled beside the whole
+    return int((totals + batch + spectra + 2) * output)
 
 
 def _fast(n: float) -> int:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from thon.data.geometry import spline_basis
 from thon.data.motion import PolynomialMotion, SplineMotion
@@ -120,37 +120,41 @@ def fit_local(measured: PatchMeasurement, basis: MotionBasis) -> LocalFit:
     count = len(measured.place)
     fold = np.arange(count) * 7 % _FOLDS if count % 7 else np.arange(count) % _FOLDS
     still = np.zeros_like(measured.displacement)
-    best, score = _PENALTIES[-1], np.inf
-    for penalty in _PENALTIES:
-        total = 0.0
-        for part in range(_FOLDS):
-            inside = fold != part
-            coefficients = _solve(measured, basis, penalty, inside)
-            model = LocalFit(coefficients, penalty, 0.0).at(basis)
-            total += float(measured.misfit(model)[~inside].sum())
-        if total < score:
-            best, score = penalty, total
-    coefficients = _solve(measured, basis, best, np.ones(count, bool))
-    return LocalFit(coefficients, float(best), float(measured.misfit(still).sum()) - score)
+    score = np.zeros(len(_PENALTIES))
+    for part in range(_FOLDS):
+        inside = fold != part
+        for k, coefficients in enumerate(_solve(measured, basis, _PENALTIES, inside)):
+            model = LocalFit(coefficients, _PENALTIES[k], 0.0).at(basis)
+            score[k] += float(measured.misfit(model)[~inside].sum())
+    best = int(np.argmin(score))
+    [coefficients] = _solve(measured, basis, _PENALTIES[best : best + 1], np.ones(count, bool))
+    return LocalFit(coefficients, float(_PENALTIES[best]), float(measured.misfit(still).sum() - score[best]))
 
 
-def _solve(measured: PatchMeasurement, basis: MotionBasis, penalty: float, inside: np.ndarray) -> np.ndarray:
+def _solve(
+    measured: PatchMeasurement,
+    basis: MotionBasis,
+    penalties: Float[np.ndarray, "strengths"],
+    inside: Bool[np.ndarray, "patches"],
+) -> Float[np.ndarray, "strengths 2 m n"]:
+    """Coefficients at each strength of the penalty, from some of the patches."""
     share = measured.share
     time = basis.time - (share / share.sum()) @ basis.time
     within = time.T @ (share[:, None] * time)
-    smooth_plane = np.kron(basis.bend_time, np.eye(basis.plane.shape[1]))
-    smooth_time = np.kron(within + 1e-3 * np.trace(within) / len(within) * np.eye(len(within)), basis.bend_plane)
-    found = np.empty((2, time.shape[1], basis.plane.shape[1]))
+    # The two penalties weigh alike: one bend over the field, or over the movie, costs what a patch has to say.
+    smooth = np.kron(basis.bend_time, np.eye(basis.plane.shape[1]))
+    smooth += np.kron(within + 1e-3 * np.trace(within) / len(within) * np.eye(len(within)), basis.bend_plane)
+    found = np.empty((len(penalties), 2, time.shape[1], basis.plane.shape[1]))
     data = measured.centred(measured.displacement)
     for axis in (0, 1):
         weight = measured.information[:, axis] * inside
         level = weight.sum() / max(inside.sum(), 1)
-        among = basis.plane.T @ (weight[:, None] * basis.plane)
-        # The two penalties weigh alike: one bend over the field, or over the movie, costs what a patch has to say.
-        normal = np.kron(within, among) + level * penalty * (smooth_time + smooth_plane)
-        right = np.einsum("tm,t,pt,p,pn->mn", time, share, data[..., axis], weight, basis.plane, optimize=True)
-        normal[np.diag_indices_from(normal)] += 1e-9 * np.trace(normal) / len(normal) + 1e-12
-        found[axis] = np.linalg.solve(normal, right.reshape(-1)).reshape(right.shape)
+        data_term = np.kron(within, basis.plane.T @ (weight[:, None] * basis.plane))
+        right = (time.T * share) @ data[..., axis].T @ (weight[:, None] * basis.plane)
+        for k, penalty in enumerate(penalties):
+            normal = data_term + level * penalty * smooth
+            normal[np.diag_indices_from(normal)] += 1e-9 * np.trace(normal) / len(normal) + 1e-12
+            found[k, axis] = np.linalg.solve(normal, right.reshape(-1)).reshape(right.shape)
     return found
 
 

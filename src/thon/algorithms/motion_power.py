@@ -6,13 +6,12 @@ import math
 
 import numpy as np
 import torch
-from jaxtyping import Complex, Float
+from jaxtyping import Float
 
-from thon.algorithms.motion_frames import SpectralGrid
 from thon.algorithms.motion_options import SumOptions
-from thon.kernels.frame_spectra import add_aligned
-from thon.ops.fourier import soft_edge
-from thon.ops.frame_fourier import image_of_spectrum
+from thon.kernels.frame_warp import add_warped, spline_response
+from thon.ops.fourier import frequency_grid, soft_edge
+from thon.ops.frame_fourier import cropped_spectrum, image_of_spectrum
 
 _EDGE = 0.06
 
@@ -46,44 +45,50 @@ class GroupSpectra:
         self.pixel = math.sqrt(math.prod(n * p / m for n, p, m in zip(shape, pixel, self.shape, strict=True)))
         known = math.isfinite(frame_exposure) and frame_exposure > 0
         self.group = max(1, round(options.spectrum_exposure / frame_exposure)) if known else 1
-        keep = [torch.arange((rows + 1) // 2), torch.arange(shape[0] - rows // 2, shape[0])]
-        self.keep = torch.cat(keep).to(device)
-        self.grid = SpectralGrid(self.shape, (1.0, 1.0), 1.0, 2, device)
-        self.total = torch.zeros(rows, columns // 2 + 1, dtype=torch.complex64, device=device)
+        self.summed = shape
+        self.total = torch.zeros(1, *shape, device=device) if self.wanted else None
         self.power = torch.zeros(rows, columns // 2 + 1, device=device)
-        self.index = torch.zeros(rows, columns // 2 + 1, dtype=torch.int32, device=device)
         self.window = soft_edge(self.shape, _EDGE, device, torch.float32)
-        self.scale = torch.full((1, 1), rows * columns / (shape[0] * shape[1]), device=device)  # keeps grey values
         self.count, self.groups = 0, 0
 
     def add(
-        self, spectrum: Complex[torch.Tensor, "rows half"],
-        ramps: tuple[Complex[torch.Tensor, "one rows"], Complex[torch.Tensor, "one half"]],
-    ) -> None:  # fmt: skip
-        """Add a frame's spectrum, brought into place by its ramps."""
-        if not self.wanted:
+        self,
+        images: list[Float[torch.Tensor, "rows columns"]],
+        levels: Float[torch.Tensor, "images"],
+        fields: Float[torch.Tensor, "images nodes_y nodes_x 2"],
+        step: int,
+    ) -> None:
+        """Add frames where their fields say, as `add_warped` does."""
+        if self.total is None:
             return
-        half = self.shape[1] // 2 + 1
-        small = spectrum[self.keep, :half][None]
-        ramps = (ramps[0][:, self.keep], ramps[1][:, :half])
-        add_aligned(self.total, small, ramps, self.index, self.scale)
-        self.count += 1
-        if self.count == self.group:
-            self._close()
+        one = torch.ones(1, 1, device=self.total.device)
+        for k, image in enumerate(images):
+            add_warped(self.total, [image], levels[k : k + 1], fields[k : k + 1], one, step)
+            self.count += 1
+            if self.count == self.group:
+                self._close(self.total)
 
-    def _close(self) -> None:
-        image = image_of_spectrum(self.total, self.shape[1]) * self.window
+    def _close(self, total: Float[torch.Tensor, "one rows columns"]) -> None:
+        image = image_of_spectrum(cropped_spectrum(total[0], self.shape), self.shape[1]) * self.window
         spectrum = torch.fft.rfft2(image - image.mean())
         self.power += (spectrum.real**2 + spectrum.imag**2) / (self.count * float(self.window.square().sum()))
-        self.total = torch.zeros_like(self.total)
+        total.zero_()
         self.count, self.groups = 0, self.groups + 1
 
-    def finish(self) -> tuple[Float[torch.Tensor, "size half"] | None, float]:
-        """The spectrum, in units of one frame's, and the pixel size of an image that would have it, Å."""
-        if not self.wanted:
+    def finish(self, places: Float[torch.Tensor, "places 2"]) -> tuple[Float[torch.Tensor, "size half"] | None, float]:
+        """The spectrum, in units of one frame's, and the pixel size of an image that would have it, Å.
+
+        Args:
+            places: Where frames were sampled, px, whose effect is divided out.
+        """
+        if self.total is None:
             return None, math.nan
         if self.count * 2 >= self.group or not self.groups:
-            self._close()
+            self._close(self.total)
+        for axis, frequency in enumerate(frequency_grid(self.shape, places.device, torch.float64)):
+            cycles = frequency.reshape(-1) * self.shape[axis] / self.summed[axis]
+            response = spline_response(places[:, axis], cycles).to(torch.float32)
+            self.power /= response.reshape(frequency.shape)
         size = self.options.spectrum_size
         correlation = torch.fft.irfft2(self.power / self.groups, s=self.shape)
         window = torch.hann_window(size, dtype=torch.float64).numpy()

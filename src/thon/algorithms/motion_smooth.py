@@ -51,50 +51,55 @@ def smooth_track(
     difference = np.diff(np.eye(times), 2, axis=0)
     bend = difference @ place
     expected = profile[1:-1]
-    bands = [_banded(difference, variance[:, axis]) for axis in range(place.shape[1])]
+    noise = _noise_of_bends(variance)
     # A variance of 0 is as likely as a tiny one, and singular where the places are exact.
     unit = float(np.median(variance))
-    likelihood = [_likelihood(bands, bend, strength * unit * expected, known) for strength in _STRENGTHS]
+    likelihood = _likelihood(noise, bend, _STRENGTHS[:, None] * unit * expected, known)
     strength = _STRENGTHS[int(np.argmax(likelihood))] * unit
     result, spread = np.empty_like(place), np.empty_like(place)
     for axis in range(place.shape[1]):
         covariance = difference * variance[:, axis]
-        inner = _full(bands[axis]) + np.diag(strength * expected)
-        gain = np.linalg.solve(inner, covariance).T
+        inner = noise[:, :, axis].copy()
+        inner[0] += strength * expected
+        gain = scipy.linalg.solveh_banded(inner, covariance, lower=True, check_finite=False).T
         result[:, axis] = place[:, axis] - gain @ bend[:, axis]
         spread[:, axis] = variance[:, axis] - (gain * covariance.T).sum(1)
     return SmoothTrack(result, np.clip(spread, 1e-12, None), float(strength))
 
 
-def _banded(difference: np.ndarray, variance: np.ndarray) -> np.ndarray:
-    """Lower bands of the covariance of second differences that noise makes."""
-    matrix = (difference * variance) @ difference.T
-    n = len(matrix)
-    bands = np.zeros((3, n))
-    for k in range(min(3, n)):
-        bands[k, : n - k] = np.diagonal(matrix, -k)
+def _noise_of_bends(variance: Float[np.ndarray, "times axes"]) -> Float[np.ndarray, "3 bends axes"]:
+    """Diagonal and lower bands of the covariance of second differences that the places' variance makes."""
+    bands = np.zeros((3, len(variance) - 2, variance.shape[1]))
+    bands[0] = variance[:-2] + 4 * variance[1:-1] + variance[2:]
+    bands[1, :-1] = -2 * (variance[1:-2] + variance[2:-1])
+    bands[2, :-2] = variance[2:-2]
     return bands
 
 
-def _full(bands: np.ndarray) -> np.ndarray:
-    matrix = np.diag(bands[0])
-    for k in (1, 2):
-        if len(matrix) > k:
-            side = np.diag(bands[k, : len(matrix) - k], -k)
-            matrix = matrix + side + side.T
-    return matrix
+def _likelihood(
+    noise: Float[np.ndarray, "3 bends axes"],
+    bend: Float[np.ndarray, "bends axes"],
+    prior: Float[np.ndarray, "strengths bends"],
+    known: bool,
+) -> Float[np.ndarray, "strengths"]:
+    """Log likelihood of second differences, with the noise's factor at its best if it is not known.
 
-
-def _likelihood(bands: list[np.ndarray], bend: np.ndarray, prior: np.ndarray, known: bool) -> float:
-    """Log likelihood of second differences, with the noise's factor at its best if it is not known."""
-    total, misfit = 0.0, 0.0
-    for axis, noise in enumerate(bands):
-        inner = noise.copy()
-        inner[0] += prior
-        factor = scipy.linalg.cholesky_banded(inner, lower=True)
-        total -= float(np.log(factor[0]).sum())
-        misfit += float(bend[:, axis] @ scipy.linalg.cho_solve_banded((factor, True), bend[:, axis]))
-    return total - 0.5 * (misfit if known else bend.size * np.log(misfit + 1e-300))
+    All strengths go through one LDLᵀ factorisation of the banded covariance side by side.
+    """
+    shape = (len(prior), bend.shape[1])
+    total, misfit = np.zeros(shape), np.zeros(shape)
+    # Pivots, first and second factors below them, and solutions of the two rows before.
+    d1, d2, l1, z1, z2 = np.ones(shape), np.ones(shape), np.zeros(shape), np.zeros(shape), np.zeros(shape)
+    for i in range(len(bend)):
+        second = noise[2, i - 2] / d2 if i > 1 else np.zeros(shape)
+        first = (noise[1, i - 1] - second * d2 * l1) / d1 if i > 0 else np.zeros(shape)
+        pivot = noise[0, i] + prior[:, i, None] - first**2 * d1 - second**2 * d2
+        solved = bend[i] - first * z1 - second * z2
+        total += np.log(pivot)
+        misfit += solved**2 / pivot
+        d1, d2, l1, z1, z2 = pivot, d1, first, solved, z1
+    weighted = misfit.sum(1) if known else bend.size * np.log(misfit.sum(1) + 1e-300)
+    return -0.5 * (total.sum(1) + weighted)
 
 
 def early_profile(

@@ -1,8 +1,8 @@
 """Sums of the frames of a movie, each brought to where the specimen lay in the first.
 
-A frame is moved by whole pixels, so that nothing wraps around its edges, then cropped and moved by the rest in Fourier
-space. Where motion is local, or the magnification is not the same along all directions, it goes back to pixels as the
-coefficients of a cubic B-spline (a factor in Fourier space) and is sampled where the model says.
+Frames are sampled by cubic B-splines where their motion says, whole and local at once, and added up; the spline's mean
+response is divided out of the sums. Dose weights are sums of a few products (`motion_weights`), so that no frame is
+transformed, but for binning, which crops each in Fourier space first.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ from jaxtyping import Float
 from thon.algorithms.motion_frames import Exposure, FramePlan, FrameSource, SpectralGrid, damage_table, frame_tensor
 from thon.algorithms.motion_options import MotionOptions
 from thon.algorithms.motion_power import GroupSpectra
+from thon.algorithms.motion_weights import WeightPlanes, weight_planes
 from thon.data.motion import FrameMotion
 from thon.kernels.frame_spectra import add_aligned
-from thon.kernels.frame_warp import add_warped
+from thon.kernels.frame_warp import add_warped, spline_response
 from thon.ops.frame_fourier import Preparation, centre_drift, cropped_spectrum, image_of_spectrum
 from thon.ops.threads import map_in_threads
 
-_NODES = 32  # pixels between the nodes of a displacement, which runs straight in between
+_NODES = 64  # pixels between the nodes of a displacement, which runs straight in between
 _FINE = 4  # steps of a weight's table in one step of the frequency
 
 
@@ -87,20 +88,14 @@ class FrameSummation:
         spacing = 1 / (_FINE * max(n * p for n, p in zip(self.shape, pixel, strict=True)))
         shells = math.ceil(math.hypot(0.5 / pixel[0], 0.5 / pixel[1]) / spacing) + 2
         self.grid = SpectralGrid(self.shape, self.pixel, spacing, shells, device)
-        self.warped = motion.local is not None or options.magnification is not None
         self.weights, self.norms = self._tables(exposure)
-        names = ["even", "odd"] if options.sums.halves else ["weighted"]
-        self.twin = options.sums.unweighted and options.sums.dose_weight
-        size = self.shape if self.warped else (self.shape[0], self.shape[1] // 2 + 1)
-        kind = torch.float32 if self.warped else torch.complex64
-        self.totals = {
-            name: torch.zeros(size, dtype=kind, device=device) for name in names + ["unweighted"] * self.twin
-        }
+        sums = self._sums()
+        self.blocks = weight_planes(sums, plan.planes)
         half = (self.shape[0], self.shape[1] // 2 + 1)
-        # Made once: fresh memory costs as much as a transform.
-        self.buffers = [torch.zeros(half, dtype=torch.complex64, device=device) for _ in range(torch.get_num_threads())]
-        self.passing = (torch.zeros(half, dtype=torch.complex64, device=device), torch.zeros(self.shape, device=device))
-        self.levels = dict.fromkeys(self.totals, 0.0)
+        self.spectra = {name: torch.zeros(half, dtype=torch.complex64, device=device) for name in sums}
+        self.at_zero = {name: table[:, 0] for name, table in sums.items()}
+        self.levels = dict.fromkeys(sums, 0.0)
+        self.places: list[torch.Tensor] = []
         self.power = GroupSpectra(self.shape, self.pixel, exposure.frame, options.sums, device)
 
     def _tables(self, exposure: Exposure) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
@@ -113,64 +108,49 @@ class FrameSummation:
         parts = {"weighted": weight, "even": weight[::2], "odd": weight[1::2]}
         norms = {name: part.square().sum(0).sqrt().clamp(min=1e-6) for name, part in parts.items()}
         if self.options.sums.dose_weight:
-            return (weight / norms["weighted"]).to(torch.float32), norms
-        return weight.to(torch.float32), dict.fromkeys(norms, torch.ones_like(norms["weighted"]))
+            return weight / norms["weighted"], norms
+        return weight, dict.fromkeys(norms, torch.ones_like(norms["weighted"]))
+
+    def _sums(self) -> dict[str, torch.Tensor]:
+        """Weight by frame and shell in each sum that is made."""
+        sums = {"weighted": self.weights}
+        if self.options.sums.halves:
+            is_even = (torch.arange(self.plan.number, device=self.device) % 2 == 0)[:, None]
+            sums = {"even": self.weights * is_even, "odd": self.weights * ~is_even}
+        if self.options.sums.unweighted and self.options.sums.dose_weight:
+            sums["unweighted"] = torch.ones_like(self.weights)
+        return sums
 
     def add_all(self, frames: FrameSource, held: list[torch.Tensor]) -> None:
-        """Add every frame; a few at a time are prepared in threads, and added in order."""
-        step = len(self.buffers)
-        for start in range(0, self.plan.number, step):
-            part = range(start, min(start + step, self.plan.number))
-            for k, (level, spectrum) in zip(
-                part, map_in_threads(lambda k: self._load(frames, held, k), part), strict=True
-            ):
-                self._add(k, level, spectrum)
+        """Add every frame; a few at a time, so that the sums are read and written once for all of them."""
+        for block in self.blocks:
+            totals = torch.zeros(block.by_frame.shape[1], *self.shape, device=self.device)
+            for start in range(0, len(block.frames), self.plan.batch):
+                part = block.frames[start : start + self.plan.batch]
+                images = map_in_threads(lambda k: self._load(frames, held, k), part)
+                levels = torch.stack([image.mean() for image in images])
+                fields = torch.stack([self._field(k) for k in part])
+                add_warped(totals, images, levels, fields, block.by_frame[start : start + len(part)], _NODES)
+                self.power.add(images, levels, fields, _NODES)
+                self.places.append(fields[:, ::2, ::2].reshape(-1, 2))
+                for name, factors in self.at_zero.items():
+                    self.levels[name] += float(levels.double() @ factors[part.start : part.stop])
+            self._weigh(block, totals)
 
-    def _load(self, frames: FrameSource, held: list[torch.Tensor], k: int) -> tuple[float, torch.Tensor]:
-        """Mean of a frame and its cropped spectrum, moved by whole pixels."""
+    def _load(self, frames: FrameSource, held: list[torch.Tensor], k: int) -> torch.Tensor:
+        """A frame on the grid of the sums."""
         frame = held[k] if held else frame_tensor(frames, self.plan, k, self.device)
+        if self.shape == self.plan.image_shape:
+            return frame
         level = float(frame.mean())
-        down, right = (round(float(d)) for d in self.motion.displacement[k] / self.frame_pixel)
-        out = self.buffers[k % len(self.buffers)]
-        return level, cropped_spectrum(frame, self.shape, Preparation(level, move=(down, right)), out=out)
-
-    def _ramps(self, k: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Factors for what is left of a frame's motion, and for the centre's place after cropping."""
-        rest = self.motion.displacement[k] - self.frame_pixel * np.round(self.motion.displacement[k] / self.frame_pixel)
-        rest = rest - np.array(centre_drift(self.plan.image_shape, self.shape)) * self.pixel
-        return self.grid.ramps(rest[None])
-
-    def _add(self, k: int, level: float, spectrum: torch.Tensor) -> None:
-        ramps = self._ramps(k)
-        self.power.add(spectrum, ramps)
-        ones = torch.ones_like(self.weights[k : k + 1])
-        half = ("even", "odd")[k % 2] if self.options.sums.halves else "weighted"
-        for name, table in ((half, self.weights[k : k + 1]), ("unweighted", ones)):
-            if name not in self.totals:
-                continue
-            self.levels[name] += level * float(table[0, 0])
-            if not self.warped:
-                add_aligned(self.totals[name], spectrum[None], ramps, self.grid.index, table)
-                continue
-            moved, image = self.passing
-            moved.zero_()
-            add_aligned(moved, spectrum[None], self._spline_ramps(ramps), self.grid.index, table)
-            image = image_of_spectrum(moved, self.shape[1], out=image)
-            add_warped(self.totals[name], image, self._field(k), _NODES)
-
-    def _spline_ramps(self, ramps: tuple[torch.Tensor, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Ramps that also turn pixels into spline coefficients."""
-        response = [
-            (2 + torch.cos(2 * math.pi * f * p)) / 3 for f, p in zip(self.grid.frequencies, self.pixel, strict=True)
-        ]
-        row, column = ((ramp / r).to(torch.complex64) for ramp, r in zip(ramps, response, strict=True))
-        return row, column
+        return image_of_spectrum(cropped_spectrum(frame, self.shape, Preparation(level)), self.shape[1]).add_(level)
 
     def _field(self, k: int) -> Float[torch.Tensor, "nodes_y nodes_x 2"]:
-        """Where the pixels of the sum lie in the moved frame, less their own place, px."""
+        """Where the pixels of the sum lie in a frame, less their own place, px."""
         axes = [np.arange(0, n + _NODES, _NODES, dtype=np.float64) for n in self.shape]
         nodes = np.stack(np.meshgrid(*axes, indexing="ij"), -1)
-        field = np.zeros(nodes.shape)
+        field = np.zeros(nodes.shape) + self.motion.displacement[k] / self.pixel
+        field -= centre_drift(self.plan.image_shape, self.shape)
         if self.motion.local is not None:
             place = (nodes / (np.array(self.shape) - 1) - 0.5).reshape(-1, 2)
             moved = self.motion.local(place, np.array([float(k)]))[0]
@@ -180,33 +160,47 @@ class FrameSummation:
             field += (nodes - centre) @ (stretch(self.options.magnification) - np.eye(2)).T
         return torch.from_numpy(field).to(self.device)
 
+    def _weigh(self, block: WeightPlanes, totals: Float[torch.Tensor, "planes rows columns"]) -> None:
+        """Add a block's planes to the spectra of the sums, each with its factors of the frequency."""
+        rows, half = (torch.ones(1, n, dtype=torch.complex64, device=self.device) for n in self.grid.index.shape)
+        planes = iter(totals)
+        for name, factors in block.by_shell.items():
+            for factor, plane in zip(factors, planes, strict=False):
+                spectrum = cropped_spectrum(plane, self.shape)
+                add_aligned(self.spectra[name], spectrum[None], (rows, half), self.grid.index, factor[None])
+
     def finish(self) -> MovieSums:
         """The sums as images."""
+        places = torch.cat(self.places)
+        rows, columns = (response.rsqrt().to(torch.float32) for response in self._responses(places))
+        for spectrum in self.spectra.values():
+            spectrum.mul_(rows[:, None]).mul_(columns)
         images: dict[str, torch.Tensor] = {}
-        spectra = self.totals if not self.warped else {}
         if self.options.sums.halves:
-            images["weighted"] = self._image((self.totals["even"] + self.totals["odd"]), 0.0)
-            level = self.levels["even"] + self.levels["odd"]
-            images["weighted"] += level
+            whole = self.spectra["even"] + self.spectra["odd"]
+            images["weighted"] = self._image(whole, self.levels["even"] + self.levels["odd"])
             for name in ("even", "odd"):
                 factor = (self.norms["weighted"] / self.norms[name]).to(torch.float32)
-                spectrum = spectra[name] if spectra else cropped_spectrum(self.totals[name], self.shape)
-                scaled = spectrum * factor[self.grid.index.long()]
-                images[name] = image_of_spectrum(scaled, self.shape[1]) + self.levels[name] * float(factor[0])
+                scaled = self.spectra[name] * factor[self.grid.index.long()]
+                images[name] = self._image(scaled, self.levels[name] * float(factor[0]))
         else:
-            images["weighted"] = self._image(self.totals["weighted"], self.levels["weighted"])
-        if self.twin:
-            images["unweighted"] = self._image(self.totals["unweighted"], self.levels["unweighted"])
+            images["weighted"] = self._image(self.spectra["weighted"], self.levels["weighted"])
+        if "unweighted" in self.spectra:
+            images["unweighted"] = self._image(self.spectra["unweighted"], self.levels["unweighted"])
         elif self.options.sums.unweighted:
             images["unweighted"] = images["weighted"]
-        spectrum, pixel = self.power.finish()
+        spectrum, pixel = self.power.finish(places)
         size = math.sqrt(self.pixel[0] * self.pixel[1])
         unweighted, even, odd = (images.get(name) for name in ("unweighted", "even", "odd"))
         return MovieSums(images["weighted"], unweighted, even, odd, spectrum, pixel, size)
 
-    def _image(self, total: torch.Tensor, level: float) -> torch.Tensor:
-        image = total if self.warped else image_of_spectrum(total, self.shape[1])
-        return image.add_(level)
+    def _responses(self, places: Float[torch.Tensor, "places 2"]) -> list[torch.Tensor]:
+        """Power that the splines left of noise, along rows and half columns."""
+        cycles = (f * p for f, p in zip(self.grid.frequencies, self.pixel, strict=True))
+        return [spline_response(place, frequency) for place, frequency in zip(places.T, cycles, strict=True)]
+
+    def _image(self, spectrum: torch.Tensor, level: float) -> torch.Tensor:
+        return image_of_spectrum(spectrum, self.shape[1]).add_(level)
 
 
 def stretch(magnification: tuple[float, float, float]) -> Float[np.ndarray, "2 2"]:

@@ -6,6 +6,7 @@ the same counts whatever the order of the work.
 
 # Numba infers the types of what it compiles.
 # pyright: reportMissingParameterType=false, reportUnknownParameterType=false
+# ruff: noqa: PLR0917
 
 from __future__ import annotations
 
@@ -16,6 +17,9 @@ from numba import njit
 
 _SPLIT = 32.0
 """Expected counts beyond this are drawn as a sum of smaller ones, whose probabilities do not underflow."""
+
+TILE = 64
+"""Side of the parts of a frame in which electrons are drawn one after another, px."""
 
 _SMALL = 2.0
 _TERMS = 9
@@ -28,7 +32,8 @@ def _uniform(seed, index):
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     z ^= z >> np.uint64(31)
-    return (np.float64(z >> np.uint64(11)) + 0.5) / 9007199254740992.0
+    # 52 bits: with one more, the last numbers would be rounded to 1.
+    return (np.float64(z >> np.uint64(12)) + 0.5) / 4503599627370496.0
 
 
 @njit(nogil=True, cache=True, inline="always")
@@ -150,8 +155,10 @@ def _sample(source, row, column, low, high):
 
 
 @njit(nogil=True, cache=True)
-def draw_events(coefficients, grid, moved, spacing, sensitivity, bounds, seed, places):
+def draw_events(coefficients, grid, moved, spacing, sensitivity, bounds, seed, trials, places):
     """Electrons of one frame at continuous places, by drawing places and keeping them with their probability.
+
+    Places are drawn tile by tile, so that the field under a tile stays in the cache.
 
     Args:
         coefficients: (rows, columns), cubic B-spline coefficients of 1 + contrast on the field.
@@ -161,28 +168,32 @@ def draw_events(coefficients, grid, moved, spacing, sensitivity, bounds, seed, p
         sensitivity: (rows, columns) of the frame.
         bounds: No density of the field is below the first; none, times a sensitivity, above the second.
         seed: Start of the sequence.
-        places: (drawn, 2): so many are drawn; filled from the start with the row and column of what was kept, px.
+        trials: Places to draw in each tile of `TILE` pixels a side, the last ones smaller.
+        places: (trials in all, 2), filled from the start with the row and column of what was kept, px.
 
     Returns:
         Number of electrons kept.
     """
     rows, columns = sensitivity.shape
     low, high = np.empty(4), np.empty(4)
-    kept = 0
-    for n in range(len(places)):
-        row = _uniform(seed, 3 * n) * rows - 0.5
-        column = _uniform(seed, 3 * n + 1) * columns - 0.5
-        pixel = sensitivity[int(row + 0.5), int(column + 0.5)]
-        chance = _uniform(seed, 3 * n + 2) * bounds[1]
-        if chance < bounds[0] * pixel:
-            # Kept whatever the field says.
-            places[kept, 0], places[kept, 1] = row, column
-            kept += 1
-            continue
-        node_row, node_column = 1.0 + row / spacing[0], 1.0 + column / spacing[1]
-        source_row = grid[0] + grid[2] * (row + _sample(moved[0], node_row, node_column, low, high))
-        source_column = grid[1] + grid[3] * (column + _sample(moved[1], node_row, node_column, low, high))
-        if chance < _sample(coefficients, source_row, source_column, low, high) * pixel:
-            places[kept, 0], places[kept, 1] = row, column
-            kept += 1
+    drawn, kept = 0, 0
+    for tile_row in range(trials.shape[0]):
+        top, height = tile_row * TILE, min(TILE, rows - tile_row * TILE)
+        for tile_column in range(trials.shape[1]):
+            left, width = tile_column * TILE, min(TILE, columns - tile_column * TILE)
+            for n in range(drawn, drawn + trials[tile_row, tile_column]):
+                row = top + _uniform(seed, 3 * n) * height - 0.5
+                column = left + _uniform(seed, 3 * n + 1) * width - 0.5
+                pixel = sensitivity[int(row + 0.5), int(column + 0.5)]
+                chance = _uniform(seed, 3 * n + 2) * bounds[1]
+                # Below the lower bound it is kept whatever the field says.
+                if chance >= bounds[0] * pixel:
+                    node_row, node_column = 1.0 + row / spacing[0], 1.0 + column / spacing[1]
+                    source_row = grid[0] + grid[2] * (row + _sample(moved[0], node_row, node_column, low, high))
+                    source_column = grid[1] + grid[3] * (column + _sample(moved[1], node_row, node_column, low, high))
+                    if chance >= _sample(coefficients, source_row, source_column, low, high) * pixel:
+                        continue
+                places[kept, 0], places[kept, 1] = row, column
+                kept += 1
+            drawn += trials[tile_row, tile_column]
     return kept

@@ -1,12 +1,16 @@
-"""Add a smoothly warped image to a sum: cubic B-spline interpolation where the displacement changes slowly.
+"""Add smoothly warped images to weighted sums: cubic B-splines where the displacement changes slowly.
 
-    total[i, j] += Σ c[m, n] β(y − m) β(x − n),   (y, x) = (i, j) + field at (i / step, j / step)
+    totals[r, i, j] += Σ_g weights[g, r] Σ_mn (images[g][m, n] − levels[g]) β(y_g − m) β(x_g − n)
+    (y_g, x_g) = (i, j) + fields[g] at (i / step, j / step)
 
-The field is bilinear between its nodes, which lie `step` pixels apart on the total's grid. `c` are B-spline
-coefficients that repeat beyond the edges, as Fourier space gives them; a place beyond the image's pixels adds nothing.
+A field is bilinear between its nodes, which lie `step` pixels apart on the totals' grid. Images repeat beyond their
+edges; a place beyond an image's pixels adds nothing. β smooths: interpolation divides by its response, either the
+images' spectra before, or that of the totals after (`spline_response`), as convolution and a slow warp commute.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
@@ -16,28 +20,51 @@ from thon.kernels import frame_warp_cpu
 
 
 def add_warped(
-    total: Float[Tensor, "rows columns"],
-    coefficients: Float[Tensor, "image_rows image_columns"],
-    field: Float[Tensor, "nodes_y nodes_x 2"],
+    totals: Float[Tensor, "sums rows columns"],
+    images: Sequence[Float[Tensor, "image_rows image_columns"]],
+    levels: Float[Tensor, "images"],
+    fields: Float[Tensor, "images nodes_y nodes_x 2"],
+    weights: Float[Tensor, "images sums"],
     step: int,
 ) -> None:
-    """Add the warped image to `total`; the module's docstring has the formula.
+    """Add warped images to sums; the module's docstring has the formula.
 
     Args:
-        total: Changed in place.
-        coefficients: Of the image, periodic.
-        field: Displacement (y, x) at every `step`-th pixel of the total, from its first pixel to its last or on, px.
+        totals: Changed in place.
+        images: All of one size.
+        levels: Subtracted from each image.
+        fields: Displacements (y, x) at every `step`-th pixel of the totals, from the first pixel to the last or on, px.
+        weights: Of each image in each sum.
         step: Distance of the nodes, px.
 
     Raises:
         ValueError: Shapes or dtypes do not fit, or the nodes do not reach the last pixel.
     """
-    reach = [(n - 1) * step for n in field.shape[:2]]
-    if any(far < n - 1 for far, n in zip(reach, total.shape, strict=True)) or min(field.shape[:2]) < 2:
-        raise ValueError(f"nodes {tuple(field.shape)} every {step} px do not span {tuple(total.shape)} pixels")
-    if min(coefficients.shape) < 4 or {total.dtype, coefficients.dtype} != {torch.float32}:
-        raise ValueError(f"need float32 images of 4 × 4 or more, got {coefficients.dtype} {tuple(coefficients.shape)}")
-    torch.ops.thon.add_warped(total, coefficients, field, step)
+    reach = [(n - 1) * step for n in fields.shape[1:3]]
+    if any(far < n - 1 for far, n in zip(reach, totals.shape[1:], strict=True)) or min(fields.shape[1:3]) < 2:
+        raise ValueError(f"nodes {tuple(fields.shape)} every {step} px do not span {tuple(totals.shape)} pixels")
+    shapes, dtypes = {tuple(image.shape) for image in images}, {totals.dtype, *(image.dtype for image in images)}
+    if len(shapes) != 1 or min(map(min, shapes)) < 4 or dtypes != {torch.float32}:
+        raise ValueError(f"need float32 images of one size, 4 × 4 or more, got {dtypes} {shapes}")
+    if not (len(images) == len(levels) == len(fields) == len(weights)) or weights.shape[1] != len(totals):
+        raise ValueError(f"{len(images)} images and {len(totals)} sums do not fit {tuple(weights.shape)} weights")
+    torch.ops.thon.add_warped(totals, list(images), levels, fields, weights, step)
+
+
+def spline_response(
+    fractions: Float[Tensor, "places"], frequency: Float[Tensor, "n"]
+) -> Float[Tensor, "n"]:  # fmt: skip
+    """Power that white noise keeps when cubic B-splines sample it, mean over places between pixels.
+
+    Args:
+        fractions: Places, px; only what is beyond the whole pixel counts.
+        frequency: Cycles per pixel.
+    """
+    taps = torch.stack(_cubic((fractions - fractions.floor()).double()), -1)
+    lags = torch.stack([(taps[:, : 4 - lag] * taps[:, lag:]).sum(1).mean() for lag in range(4)])
+    lags[1:] *= 2
+    angles = 2 * torch.pi * frequency.double()[:, None] * torch.arange(4, device=frequency.device)
+    return (lags * torch.cos(angles)).sum(1)
 
 
 def _cubic(fraction: Tensor) -> list[Tensor]:
@@ -52,43 +79,54 @@ def _interpolation(n: int, nodes: int, step: int, field: Tensor) -> Tensor:
     return (1 - (place - torch.arange(nodes, device=field.device)).abs()).clamp(min=0)
 
 
-def add_warped_reference(total: Tensor, coefficients: Tensor, field: Tensor, step: int) -> None:
-    """`add_warped` in plain torch."""
-    rows, columns = (
-        _interpolation(total.shape[0], field.shape[0], step, field),
-        _interpolation(total.shape[1], field.shape[1], step, field),
-    )
+def _warped(image: Tensor, field: Tensor, shape: tuple[int, int], step: int) -> Tensor:
+    rows, columns = (_interpolation(shape[axis], field.shape[axis], step, field) for axis in (0, 1))
     moved = torch.einsum("ym,xn,mnd->dyx", rows, columns, field.to(torch.float64))
-    moved[0] += torch.arange(total.shape[0], device=total.device)[:, None]
-    moved[1] += torch.arange(total.shape[1], device=total.device)
-    inside = torch.ones_like(total, dtype=torch.bool)
+    moved[0] += torch.arange(shape[0], device=image.device)[:, None]
+    moved[1] += torch.arange(shape[1], device=image.device)
+    inside = torch.ones(shape, dtype=torch.bool, device=image.device)
     taps: list[list[tuple[Tensor, Tensor]]] = []
-    for place, n in zip(moved, coefficients.shape, strict=True):
+    for place, n in zip(moved, image.shape, strict=True):
         inside &= (place >= -0.5) & (place < n - 0.5)
         first = place.floor()
         weights = _cubic(place - first)
-        taps.append([((first.long() - 1 + m) % n, weights[m].to(total.dtype)) for m in range(4)])
-    for i, low in taps[0]:
-        for j, high in taps[1]:
-            total += coefficients[i, j] * low * high * inside
+        taps.append([((first.long() - 1 + m) % n, weights[m].to(image.dtype)) for m in range(4)])
+    return inside * sum(image[i, j] * low * high for i, low in taps[0] for j, high in taps[1])
+
+
+def add_warped_reference(
+    totals: Tensor, images: list[Tensor], levels: Tensor, fields: Tensor, weights: Tensor, step: int
+) -> None:
+    """`add_warped` in plain torch."""
+    shape = (totals.shape[1], totals.shape[2])
+    for image, level, field, weight in zip(images, levels, fields, weights, strict=True):
+        warped = _warped(image - level.to(image.dtype), field, shape, step)
+        totals += weight.to(totals.dtype)[:, None, None] * warped
 
 
 _add = torch.library.custom_op(
     "thon::add_warped",
     add_warped_reference,
-    mutates_args=("total",),
-    schema="(Tensor(a!) total, Tensor coefficients, Tensor field, SymInt step) -> ()",
+    mutates_args=("totals",),
+    schema="(Tensor(a!) totals, Tensor[] images, Tensor levels, Tensor fields, Tensor weights, SymInt step) -> ()",
 )
 
 
 @_add.register_fake
-def _(total: Tensor, coefficients: Tensor, field: Tensor, step: int) -> None:
+def _(totals: Tensor, images: list[Tensor], levels: Tensor, fields: Tensor, weights: Tensor, step: int) -> None:
     return None
 
 
 @_add.register_kernel("cpu")
-def _(total: Tensor, coefficients: Tensor, field: Tensor, step: int) -> None:
-    if not total.is_contiguous():
-        raise ValueError("the total must be contiguous")
-    nodes = field.to(torch.float64).contiguous().numpy()
-    frame_warp_cpu.add_warped(total.numpy(), coefficients.contiguous().numpy(), nodes, step)
+def _(totals: Tensor, images: list[Tensor], levels: Tensor, fields: Tensor, weights: Tensor, step: int) -> None:
+    if not totals.is_contiguous():
+        raise ValueError("the totals must be contiguous")
+    frame_warp_cpu.add_warped(
+        totals.numpy(),
+        [image.contiguous().numpy() for image in images],
+        levels.to(torch.float32).numpy(),
+        fields.to(torch.float64).numpy(),
+        weights.to(torch.float32).contiguous().numpy(),
+        step,
+        threads=torch.get_num_threads(),
+    )

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numba import njit
@@ -14,9 +15,34 @@ from numba import njit
 _FAST = {"contract", "nnan", "ninf", "nsz", "reassoc"}
 
 
-def add_warped(total: np.ndarray, coefficients: np.ndarray, field: np.ndarray, step: int) -> None:
-    """Add the image with these spline coefficients, warped by the field, to `total`."""
-    _warp(total, coefficients, np.ascontiguousarray(field.transpose(2, 0, 1)), step)
+_ROWS = 16  # rows of the sums that stay in the cache while all images are added to them
+
+
+def add_warped(
+    totals: np.ndarray,
+    images: list[np.ndarray],
+    levels: np.ndarray,
+    fields: np.ndarray,
+    weights: np.ndarray,
+    step: int,
+    *,
+    threads: int,
+) -> None:
+    """Add images, warped by their fields and weighted, to each sum; blocks of rows are shared out among threads."""
+    lines = np.ascontiguousarray(fields.transpose(0, 3, 1, 2))
+
+    def add(start: int) -> None:
+        rows = (start, min(start + _ROWS, totals.shape[1]))
+        for image, level, field, weight in zip(images, levels, lines, weights, strict=True):
+            _warp(totals, image, level, field, weight, step, *rows)
+
+    blocks = range(0, totals.shape[1], _ROWS)
+    if threads == 1:
+        for start in blocks:
+            add(start)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(add, blocks))
 
 
 @njit(nogil=True, cache=True, fastmath=_FAST)
@@ -29,7 +55,7 @@ def _weights(t):
 
 @njit(nogil=True, cache=True, fastmath=_FAST)
 def _run(target, first, second, third, fourth, y, slope_y, x, slope_x):
-    """Add a run of pixels; y and x are the fractions at its first pixel, the four lines start at its first tap."""
+    """Fill a run of pixels; y and x are the fractions at its first pixel, the four lines start at its first tap."""
     for i in range(len(target)):
         step = np.float32(i)
         _, y0, y1, y2, y3 = _weights(y + slope_y * step)
@@ -38,20 +64,20 @@ def _run(target, first, second, third, fourth, y, slope_y, x, slope_x):
         line_1 = y0 * first[i + 1] + y1 * second[i + 1] + y2 * third[i + 1] + y3 * fourth[i + 1]
         line_2 = y0 * first[i + 2] + y1 * second[i + 2] + y2 * third[i + 2] + y3 * fourth[i + 2]
         line_3 = y0 * first[i + 3] + y1 * second[i + 3] + y2 * third[i + 3] + y3 * fourth[i + 3]
-        target[i] += x0 * line + x1 * line_1 + x2 * line_2 + x3 * line_3
+        target[i] = x0 * line + x1 * line_1 + x2 * line_2 + x3 * line_3
 
 
 @njit(nogil=True, cache=True)
-def _one(coefficients, y, x):
+def _one(image, level, y, x):
     """Value at one place, near an edge or beyond."""
-    rows, columns = coefficients.shape
+    rows, columns = image.shape
     if y < -0.5 or y >= rows - 0.5 or x < -0.5 or x >= columns - 0.5:
-        return np.float32(0)
+        return level
     m, n = math.floor(y), math.floor(x)
     low, high = _weights(np.float32(y - m)), _weights(np.float32(x - n))
     value = np.float32(0)
     for i in range(4):
-        line = coefficients[(m - 1 + i) % rows]
+        line = image[(m - 1 + i) % rows]
         for j in range(4):
             value += low[i + 1] * high[j + 1] * line[(n - 1 + j) % columns]
     return value
@@ -71,33 +97,52 @@ def _reach(value, slope, limit):
 
 
 @njit(nogil=True, cache=True)
-def _warp(total, coefficients, field, step):
-    rows, columns = total.shape
-    image_rows, image_columns = coefficients.shape
+def _sample_row(sampled, image, level, i, line_y, line_x, step):
+    """Fill a row with what the image shows where the row's field says, and with `level` beyond its edges."""
+    rows, columns = image.shape
+    for n in range(min(len(line_x) - 1, (len(sampled) - 1) // step + 1)):
+        start, stop = n * step, min((n + 1) * step, len(sampled))
+        slope_y, slope_x = (line_y[n + 1] - line_y[n]) / step, (line_x[n + 1] - line_x[n]) / step
+        j = start
+        while j < stop:
+            y, shift = i + line_y[n] + slope_y * (j - start), line_x[n] + slope_x * (j - start)
+            count = _reach(shift, slope_x, _reach(y, slope_y, stop - j))
+            m, offset = math.floor(y), math.floor(shift)
+            left = j + offset - 1
+            low, high = min(count, max(0, -left)), max(0, min(count, columns - 3 - left))
+            if m < 1 or m >= rows - 2 or high < low:
+                low = high = count
+            for k in range(low):
+                sampled[j + k] = _one(image, level, y + slope_y * k, j + k + shift + slope_x * k)
+            if high > low:
+                here, end = left + low, left + high + 3
+                _run(
+                    sampled[j + low : j + high], image[m - 1, here:end], image[m, here:end], image[m + 1, here:end],
+                    image[m + 2, here:end], np.float32(y + slope_y * low - m), np.float32(slope_y),
+                    np.float32(shift + slope_x * low - offset), np.float32(slope_x),
+                )  # fmt: skip
+            for k in range(high, count):
+                sampled[j + k] = _one(image, level, y + slope_y * k, j + k + shift + slope_x * k)
+            j += count
+
+
+@njit(nogil=True, cache=True, fastmath=_FAST)
+def _accumulate(target, sampled, level, weight):
+    for j in range(len(target)):
+        target[j] += weight * (sampled[j] - level)
+
+
+@njit(nogil=True, cache=True)
+def _warp(totals, image, level, field, weights, step, first, last):
     line_y, line_x = np.empty(field.shape[2]), np.empty(field.shape[2])
-    for i in range(rows):
+    sampled = np.empty(totals.shape[2], np.float32)
+    for i in range(first, last):
         node = min(i // step, field.shape[1] - 2)
         part = i / step - node
         for n in range(field.shape[2]):
             line_y[n] = (1 - part) * field[0, node, n] + part * field[0, node + 1, n]
             line_x[n] = (1 - part) * field[1, node, n] + part * field[1, node + 1, n]
-        for n in range(min(field.shape[2] - 1, (columns - 1) // step + 1)):
-            start, stop = n * step, min((n + 1) * step, columns)
-            slope_y, slope_x = (line_y[n + 1] - line_y[n]) / step, (line_x[n + 1] - line_x[n]) / step
-            j = start
-            while j < stop:
-                y, shift = i + line_y[n] + slope_y * (j - start), line_x[n] + slope_x * (j - start)
-                count = _reach(shift, slope_x, _reach(y, slope_y, stop - j))
-                m, offset = math.floor(y), math.floor(shift)
-                left = j + offset - 1
-                if m >= 1 and m < image_rows - 2 and left >= 0 and left + count + 3 <= image_columns:
-                    end = left + count + 3
-                    _run(
-                        total[i, j : j + count], coefficients[m - 1, left:end], coefficients[m, left:end],
-                        coefficients[m + 1, left:end], coefficients[m + 2, left:end],
-                        np.float32(y - m), np.float32(slope_y), np.float32(shift - offset), np.float32(slope_x),
-                    )  # fmt: skip
-                else:
-                    for k in range(count):
-                        total[i, j + k] += _one(coefficients, y + slope_y * k, j + k + shift + slope_x * k)
-                j += count
+        _sample_row(sampled, image, level, i, line_y, line_x, step)
+        for r in range(len(totals)):
+            if weights[r] != 0:
+                _accumulate(totals[r, i], sampled, level, weights[r])
