@@ -26,8 +26,8 @@ import numpy as np
 import torch
 from jaxtyping import Complex, Float
 
+from thon import kernels
 from thon.algorithms.motion_frames import FrameSpectra, SpectralGrid
-from thon.kernels.frame_spectra import add_aligned, score_frames
 
 _SIGNIFICANT = 5.0
 
@@ -69,7 +69,7 @@ class FrameScores:
 def aligned_sum(spectra: FrameSpectra, place: Float[np.ndarray, "frames 2"]) -> Complex[torch.Tensor, "rows half"]:
     """Σ a_k ū_k F_k."""
     total = torch.zeros_like(spectra.values[0])
-    add_aligned(total, spectra.values, spectra.grid.ramps(place), spectra.grid.index, spectra.damage)
+    kernels.add_aligned(total, spectra.values, spectra.grid.ramps(place), spectra.grid.index, spectra.damage)
     return total
 
 
@@ -80,7 +80,7 @@ def _overlap(spectra: FrameSpectra, place: Float[np.ndarray, "frames 2"]) -> Com
     row, column = spectra.grid.ramps(place)
     for k in range(len(spectra)):
         ramps = (row[k : k + 1], column[k : k + 1])
-        add_aligned(total, ones, ramps, spectra.grid.index, spectra.damage[k : k + 1])
+        kernels.add_aligned(total, ones, ramps, spectra.grid.index, spectra.damage[k : k + 1])
     return total
 
 
@@ -217,7 +217,7 @@ def score(
     grid = spectra.grid
     expected = expect(spectra, place, model, total=total)
     turns = tuple((2 * math.pi * f).to(torch.float32) for f in grid.frequencies)
-    found = score_frames(
+    found = kernels.score_frames(
         spectra.values, grid.ramps(place), (turns[0], turns[1]), grid.index, spectra.damage, expected.reference,
         expected.constant,
     )  # fmt: skip

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
+from thon import kernels
 from thon.algorithms.motion_options import SumOptions
-from thon.kernels.frame_warp import add_warped, spline_response
 from thon.ops.fourier import frequency_grid, soft_edge
 from thon.ops.frame_fourier import cropped_spectrum, image_of_spectrum
 
@@ -63,7 +63,7 @@ class GroupSpectra:
             return
         one = torch.ones(1, 1, device=self.total.device)
         for k, image in enumerate(images):
-            add_warped(self.total, [image], levels[k : k + 1], fields[k : k + 1], one, step)
+            kernels.add_warped(self.total, [image], levels[k : k + 1], fields[k : k + 1], one, step)
             self.count += 1
             if self.count == self.group:
                 self._close(self.total)
@@ -87,7 +87,7 @@ class GroupSpectra:
             self._close(self.total)
         for axis, frequency in enumerate(frequency_grid(self.shape, places.device, torch.float64)):
             cycles = frequency.reshape(-1) * self.shape[axis] / self.summed[axis]
-            response = spline_response(places[:, axis], cycles).to(torch.float32)
+            response = kernels.spline_response(places[:, axis], cycles).to(torch.float32)
             self.power /= response.reshape(frequency.shape)
         size = self.options.spectrum_size
         correlation = torch.fft.irfft2(self.power / self.groups, s=self.shape)

@@ -14,13 +14,12 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
+from thon import kernels
 from thon.algorithms.motion_frames import Exposure, FramePlan, FrameSource, SpectralGrid, damage_table, frame_tensor
 from thon.algorithms.motion_options import MotionOptions
 from thon.algorithms.motion_power import GroupSpectra
 from thon.algorithms.motion_weights import WeightPlanes, weight_planes
 from thon.data.motion import FrameMotion
-from thon.kernels.frame_spectra import add_aligned
-from thon.kernels.frame_warp import add_warped, spline_response
 from thon.ops.frame_fourier import Preparation, centre_drift, cropped_spectrum, image_of_spectrum
 from thon.ops.threads import map_in_threads
 
@@ -130,7 +129,7 @@ class FrameSummation:
                 images = map_in_threads(lambda k: self._load(frames, held, k), part)
                 levels = torch.stack([image.mean() for image in images])
                 fields = torch.stack([self._field(k) for k in part])
-                add_warped(totals, images, levels, fields, block.by_frame[start : start + len(part)], _NODES)
+                kernels.add_warped(totals, images, levels, fields, block.by_frame[start : start + len(part)], _NODES)
                 self.power.add(images, levels, fields, _NODES)
                 self.places.append(fields[:, ::2, ::2].reshape(-1, 2))
                 for name, factors in self.at_zero.items():
@@ -167,7 +166,7 @@ class FrameSummation:
         for name, factors in block.by_shell.items():
             for factor, plane in zip(factors, planes, strict=False):
                 spectrum = cropped_spectrum(plane, self.shape)
-                add_aligned(self.spectra[name], spectrum[None], (rows, half), self.grid.index, factor[None])
+                kernels.add_aligned(self.spectra[name], spectrum[None], (rows, half), self.grid.index, factor[None])
 
     def finish(self) -> MovieSums:
         """The sums as images."""
@@ -197,7 +196,7 @@ class FrameSummation:
     def _responses(self, places: Float[torch.Tensor, "places 2"]) -> list[torch.Tensor]:
         """Power that the splines left of noise, along rows and half columns."""
         cycles = (f * p for f, p in zip(self.grid.frequencies, self.pixel, strict=True))
-        return [spline_response(place, frequency) for place, frequency in zip(places.T, cycles, strict=True)]
+        return [kernels.spline_response(place, frequency) for place, frequency in zip(places.T, cycles, strict=True)]
 
     def _image(self, spectrum: torch.Tensor, level: float) -> torch.Tensor:
         return image_of_spectrum(spectrum, self.shape[1]).add_(level)

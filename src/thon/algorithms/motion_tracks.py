@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from jaxtyping import Complex, Float
 
+from thon import kernels
 from thon.algorithms.motion_frames import FrameSpectra, SpectralGrid
 from thon.algorithms.motion_likelihood import FrameScores, SignalModel, aligned_sum, expect, fit_signal, score
 from thon.algorithms.motion_options import TrackOptions
 from thon.algorithms.motion_smooth import early_profile, smooth_track
-from thon.kernels.frame_spectra import add_aligned
 
 _ROUNDS = 2
 _FAINT = 0.02  # weight below which frequencies are left out of the search
@@ -106,7 +106,7 @@ def search_track(
         ramps = coarse.grid.ramps(place)
         for k in range(number):
             ramp = (ramps[0][k : k + 1], ramps[1][k : k + 1])
-            add_aligned(aligned[k], coarse.values[k : k + 1], ramp, coarse.grid.index, coarse.damage[k : k + 1])
+            kernels.add_aligned(aligned[k], coarse.values[k : k + 1], ramp, coarse.grid.index, coarse.damage[k : k + 1])
         window = max_shift if round_ == 0 else max_shift / 2
         place = _steadied(place + _peaks(aligned, coarse.grid, reach, window), profile)
     return place

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from thon.kernels.frame_spectra import add_aligned, score_frames
-    from thon.kernels.frame_warp import add_warped
+    from thon.kernels.frame_warp import add_warped, spline_response
     from thon.kernels.resampling import sample_coverage, sample_images
     from thon.kernels.slab_projection import backproject, project
 
@@ -22,8 +22,18 @@ _public = {
     "sample_coverage": "thon.kernels.resampling",
     "sample_images": "thon.kernels.resampling",
     "score_frames": "thon.kernels.frame_spectra",
+    "spline_response": "thon.kernels.frame_warp",
 }
-__all__ = ["add_aligned", "add_warped", "backproject", "project", "sample_coverage", "sample_images", "score_frames"]
+__all__ = [
+    "add_aligned",
+    "add_warped",
+    "backproject",
+    "project",
+    "sample_coverage",
+    "sample_images",
+    "score_frames",
+    "spline_response",
+]
 
 
 def __getattr__(name: str) -> object:

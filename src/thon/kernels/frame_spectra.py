@@ -20,6 +20,7 @@ from jaxtyping import Complex, Float, Int
 from torch import Tensor
 
 from thon.kernels import frame_spectra_cpu
+from thon.kernels.operator import Operator
 
 
 def add_aligned(
@@ -98,19 +99,16 @@ def score_frames_reference(  # noqa: PLR0917
     return found
 
 
-_add = torch.library.custom_op(
-    "thon::add_aligned",
+_add = Operator(
+    "add_aligned",
+    "(Tensor(a!) total, Tensor spectra, Tensor row_ramp, Tensor column_ramp, Tensor index, Tensor weights) -> ()",
     add_aligned_reference,
-    mutates_args=("total",),
-    schema="(Tensor(a!) total, Tensor spectra, Tensor row_ramp, Tensor column_ramp, Tensor index, Tensor weights)"
-    " -> ()",
 )
-_score = torch.library.custom_op(
-    "thon::score_frames",
-    score_frames_reference,
-    mutates_args=(),
-    schema="(Tensor spectra, Tensor row_ramp, Tensor column_ramp, Tensor row_frequency, Tensor column_frequency, "
+_score = Operator(
+    "score_frames",
+    "(Tensor spectra, Tensor row_ramp, Tensor column_ramp, Tensor row_frequency, Tensor column_frequency, "
     "Tensor index, Tensor weights, Tensor reference, Tensor constant) -> Tensor",
+    score_frames_reference,
 )
 
 

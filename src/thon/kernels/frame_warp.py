@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from thon.kernels import frame_warp_cpu
+from thon.kernels.operator import Operator
 
 
 def add_warped(
@@ -104,11 +105,10 @@ def add_warped_reference(
         totals += weight.to(totals.dtype)[:, None, None] * warped
 
 
-_add = torch.library.custom_op(
-    "thon::add_warped",
+_add = Operator(
+    "add_warped",
+    "(Tensor(a!) totals, Tensor[] images, Tensor levels, Tensor fields, Tensor weights, SymInt step) -> ()",
     add_warped_reference,
-    mutates_args=("totals",),
-    schema="(Tensor(a!) totals, Tensor[] images, Tensor levels, Tensor fields, Tensor weights, SymInt step) -> ()",
 )
 
 

@@ -22,6 +22,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from thon.kernels import resampling_cpu
+from thon.kernels.operator import Operator
 
 
 def sample_images(
@@ -186,17 +187,15 @@ def spread_samples_reference(
 
 
 _tail = "Tensor maps, Tensor? displacement, Tensor? knots, SymInt {}, SymInt {}) -> Tensor"
-_sample = torch.library.custom_op(
-    "thon::sample_images",
+_sample = Operator(
+    "sample_images",
+    "(Tensor images, " + _tail.format("columns", "rows"),
     sample_images_reference,
-    mutates_args=(),
-    schema="(Tensor images, " + _tail.format("columns", "rows"),
 )
-_spread = torch.library.custom_op(
-    "thon::spread_samples",
+_spread = Operator(
+    "spread_samples",
+    "(Tensor samples, " + _tail.format("rows", "columns"),
     spread_samples_reference,
-    mutates_args=(),
-    schema="(Tensor samples, " + _tail.format("rows", "columns"),
 )
 
 

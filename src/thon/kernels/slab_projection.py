@@ -22,6 +22,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from thon.kernels import slab_projection_cpu
+from thon.kernels.operator import Operator
 
 
 def backproject(
@@ -137,17 +138,15 @@ def project_reference(volume: Tensor, paths: Tensor, columns: int, rows: int) ->
     return images
 
 
-_backproject = torch.library.custom_op(
-    "thon::backproject",
+_backproject = Operator(
+    "backproject",
+    "(Tensor images, Tensor paths, SymInt depth, SymInt width, SymInt rows) -> Tensor",
     backproject_reference,
-    mutates_args=(),
-    schema="(Tensor images, Tensor paths, SymInt depth, SymInt width, SymInt rows) -> Tensor",
 )
-_project = torch.library.custom_op(
-    "thon::project",
+_project = Operator(
+    "project",
+    "(Tensor volume, Tensor paths, SymInt columns, SymInt rows) -> Tensor",
     project_reference,
-    mutates_args=(),
-    schema="(Tensor volume, Tensor paths, SymInt columns, SymInt rows) -> Tensor",
 )
 
 
