@@ -74,20 +74,20 @@ def test_only_what_is_given_is_applied() -> None:
 def test_a_gain_that_divides() -> None:
     gain = random_gain()
     said = DetectorOptions(invert_gain=True)
-    for correction in (prepare_detector(SHAPE, gain, events=True), prepare_detector(SHAPE, gain, options=said)):
+    for correction in (prepare_detector(SHAPE, gain, divides=True), prepare_detector(SHAPE, gain, options=said)):
         np.testing.assert_allclose(correction.gain, 1 / gain, rtol=1e-6)
-    kept = prepare_detector(SHAPE, gain, events=True, options=DetectorOptions(invert_gain=False))
+    kept = prepare_detector(SHAPE, gain, divides=True, options=DetectorOptions(invert_gain=False))
     np.testing.assert_allclose(kept.gain, gain, rtol=1e-6)
 
 
-@pytest.mark.parametrize("events", [False, True])
-def test_dead_pixels_of_the_gain_are_defects(events: bool) -> None:
+@pytest.mark.parametrize("divides", [False, True])
+def test_dead_pixels_of_the_gain_are_defects(divides: bool) -> None:
     gain = random_gain()
     gain[3, 4] = gain[10] = 0
-    gain[5, 6] = 0.1 if events else 10
+    gain[5, 6] = 0.1 if divides else 10
     listed = np.zeros(SHAPE, bool)
     listed[0, 0] = True
-    correction = prepare_detector(SHAPE, gain, defects=listed, events=events)
+    correction = prepare_detector(SHAPE, gain, defects=listed, divides=divides)
     wanted = (gain == 0) | listed
     wanted[5, 6] = True
     np.testing.assert_array_equal(correction.defects, wanted)
@@ -144,9 +144,18 @@ def test_a_gain_of_another_size_is_refused(shape: tuple[int, int]) -> None:
         prepare_detector(SHAPE, dark=random_gain(shape))
 
 
-@pytest.mark.usefixtures("unchecked")
+def test_defects_of_the_sensor_are_those_of_finer_frames() -> None:
+    """Read for EER's sensor, and applied to frames that are sampled finer, or coarser."""
+    bad = np.zeros(SHAPE, bool)
+    bad[3, 4] = bad[:, 20] = True
+    fine = prepare_detector((SHAPE[0] * 4, SHAPE[1] * 4), defects=bad).defects
+    np.testing.assert_array_equal(fine, np.kron(bad, np.ones((4, 4))) == 1)
+    coarse = prepare_detector((SHAPE[0] // 2, SHAPE[1] // 2), defects=bad).defects
+    np.testing.assert_array_equal(coarse, bad.reshape(9, 2, 14, 2).any((1, 3)))
+
+
 def test_defects_of_another_size_are_refused() -> None:
-    with pytest.raises(InputError, match="defects and frames differ"):
+    with pytest.raises(InputError, match="map of defects does not fit the frames"):
         prepare_detector(SHAPE, defects=np.zeros((3, 4), bool))
 
 

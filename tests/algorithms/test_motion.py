@@ -176,6 +176,10 @@ def test_large_movies_keep_within_two_gigabytes():
     options = MotionOptions(sums=SumOptions(bin=2.0), memory=2.0)
     assert motion_memory((8184, 11520), 60, 0.42, 1.0, options)[0] <= 2.0e9
     assert motion_memory((4096, 4096), 1000, 0.85, 0.05, options)[0] <= 2.0e9
+    many = options.model_copy(update={"threads": 16})
+    assert plan_frames((8184, 11520), 60, 0.42, 1.0, many).threads == 1
+    assert plan_frames((1024, 1024), 60, 0.42, 1.0, many).threads == 16
+    assert motion_memory((8184, 11520), 60, 0.42, 1.0, many)[0] <= 2.0e9
     with pytest.raises(InputError, match="does not fit"):
         plan_frames((8184, 11520), 60, 0.42, 1.0, MotionOptions(memory=0.5))
 

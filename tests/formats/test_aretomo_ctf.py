@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,9 @@ from thon.base.errors import FormatError, InputError
 from thon.data.ctf import TiltCtf
 from thon.formats.aretomo_ctf import ctf_to_table, read_ctf_imod, table_to_ctf, write_ctf_imod
 from thon.formats.aretomo_tables import read_ctf_table, write_ctf_table
-from thon.formats.ctf_values import tilt_ctf
+from thon.formats.ctf_values import select_ctf, tilt_ctf
 from thon.formats.imod_defocus import defocus_to_ctf
+from thon.formats.relion_table import ctf_columns
 
 SHARED = Path(__file__).resolve().parents[3] / "shared/data/metadata/aln/cryoet_alignment"
 
@@ -74,6 +76,17 @@ def test_imod_file_is_what_imod_means(tmp_path: Path, phase: float) -> None:
     back = defocus_to_ctf(found, 6)
     np.testing.assert_allclose(back.angle[[0, 1, 3]], ctf.angle[[0, 1, 3]], atol=0.01)
     np.testing.assert_allclose(back.phase_shift[[0, 1, 3]], ctf.phase_shift[[0, 1, 3]], atol=0.01)
+
+
+def test_what_rounding_leaves_of_a_phase_is_none(tmp_path: Path) -> None:
+    ctf = replace(a_ctf(0.0), phase_shift=np.full(6, -1e-14))
+    write_ctf_imod(tmp_path / "a_CTF_Imod.txt", ctf, np.linspace(-60, 60, 6))
+    assert (tmp_path / "a_CTF_Imod.txt").read_text().split()[0] == "1"
+    write_ctf_table(tmp_path / "a_CTF.txt", ctf_to_table(ctf, 1))
+    assert "-0.0000" not in (tmp_path / "a_CTF.txt").read_text()
+    whole = select_ctf(ctf, [0, 1, 3, 4, 5])
+    assert "rlnPhaseShift" not in ctf_columns(whole, {})
+    assert ctf_columns(whole, {"rlnPhaseShift": ["1"] * 5})["rlnPhaseShift"] == ["0.000000"] * 5
 
 
 def test_aretomos_own_slips(tmp_path: Path) -> None:

@@ -90,5 +90,10 @@ def test_what_is_no_model_is_told(tmp_path: Path) -> None:
     (tmp_path / "strange.pdb").write_text(unknown)
     with pytest.raises(FormatError, match="no known element"):
         read_atomic_model(tmp_path / "strange.pdb")
+    zipped = gzip.compress(PDB.encode() * 3)
+    for name, content in (("cut.pdb.gz", zipped[:-9]), ("text.pdb.gz", b"nothing")):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(FormatError, match="no whole gzip file"):
+            read_atomic_model(tmp_path / name)
     assert not is_atomic_model("density.mrc")
     assert not is_atomic_model("density.map.gz")

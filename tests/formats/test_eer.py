@@ -15,13 +15,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from thon.base.errors import FormatError, InputError, StoreError, ThonError
-from thon.formats.eer import EerLayout, EerMovie, is_eer
+from thon.formats.eer import FALCON_4, PROTOTYPE, EerLayout, EerMovie, is_eer
 from thon.formats.eer_decode import add_events
 from thon.formats.eer_write import events_of_counts, write_eer
 from thon.formats.movie_file import open_movie
 
 SHAPE = (23, 41)
-LAYOUTS = [EerLayout(8), EerLayout(7), EerLayout(6), EerLayout(5, 1, 1), EerLayout(9, 1, 2), EerLayout(12, 2, 1)]
+LAYOUTS = [PROTOTYPE, FALCON_4, EerLayout(8), EerLayout(6), EerLayout(5, 1, 1), EerLayout(9, 1, 2), EerLayout(12, 2, 1)]
 
 
 def random_events(counts: Iterable[int], shape: tuple[int, int] = SHAPE, seed: int = 0) -> list[np.ndarray]:
@@ -51,12 +51,11 @@ def stream(symbols: Iterable[tuple[int, int]], padding: int = 0) -> bytes:
     return word.to_bytes((bits + 7) // 8, "little") + bytes(padding)
 
 
-def decode(data: bytes, shape: tuple[int, int], layout=(7, 2, 2), sampling: int = 1) -> np.ndarray:
-    """First row of the stream first."""
+def decode(data: bytes, shape: tuple[int, int], layout=(7, 2, 2, 7), sampling: int = 1) -> np.ndarray:
     out = np.zeros((shape[0] * sampling, shape[1] * sampling), np.float32)
     array = np.frombuffer(data, np.uint8)
     add_events(array, np.array([0]), np.array([len(data)]), layout, shape, sampling, out)
-    return out[::-1]
+    return out
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -84,11 +83,13 @@ def test_events_come_back_where_they_were(tmp_path: Path, layout: EerLayout, sam
         np.testing.assert_array_equal(total, truth[1:5].sum(axis=0) + 0.5)
 
 
-@pytest.mark.parametrize("layout", [EerLayout(8), EerLayout(7), EerLayout(6), EerLayout(9, 1, 1)])
+@pytest.mark.parametrize("layout", [FALCON_4, EerLayout(8), EerLayout(6), EerLayout(9, 1, 1), PROTOTYPE])
 def test_bit_by_bit_what_imagecodecs_and_tifffile_see(tmp_path: Path, layout: EerLayout) -> None:
     # imagecodecs wants sides that are multiples of four.
     shape = (24, 44)
-    write_eer(tmp_path / "a.eer", random_events([300, 1056, 0, 11], shape), shape, layout=layout)
+    # Of compression 65000 they do not know that symbols which only skip have all bits: there must be none.
+    counts = [300, 1056, 500, 400] if layout.padded else [300, 1056, 0, 11]
+    write_eer(tmp_path / "a.eer", random_events(counts, shape), shape, layout=layout)
     for level, sampling in enumerate([1, 2, 4]):
         if sampling > layout.finest:
             continue
@@ -96,13 +97,13 @@ def test_bit_by_bit_what_imagecodecs_and_tifffile_see(tmp_path: Path, layout: Ee
             ours = np.stack([movie.read_frame(k) for k in range(movie.frames)])
         with tifffile.TiffFile(tmp_path / "a.eer", superres=level) as file:
             assert file.is_eer
-            assert int(file.pages[0].compression) == {7: 65001, 8: 65000}.get(layout.skip, 65002)
-            # The first row of a TIFF is the picture's top, our last.
-            np.testing.assert_array_equal(file.series[0].asarray(), ours[:, ::-1])
+            assert int(file.pages[0].compression) == {FALCON_4: 65001, PROTOTYPE: 65000}.get(layout, 65002)
+            # Rows are not turned over as those of other TIFF files are.
+            np.testing.assert_array_equal(file.series[0].asarray(), ours)
             for k, page in enumerate(file.pages):
                 data = (tmp_path / "a.eer").read_bytes()[page.dataoffsets[0] :][: page.databytecounts[0]]
-                theirs = imagecodecs.eer_decode(data, ours.shape[1:], *layout.bits, superres=level)
-                np.testing.assert_array_equal(theirs, ours[k, ::-1])
+                theirs = imagecodecs.eer_decode(data, ours.shape[1:], *layout.bits[:3], superres=level)
+                np.testing.assert_array_equal(theirs, ours[k])
 
 
 def test_symbols_written_by_hand() -> None:
@@ -115,6 +116,17 @@ def test_symbols_written_by_hand() -> None:
     assert sorted(map(tuple, np.argwhere(found))) == sorted(zip(rows, columns, strict=True))
     assert found.sum() == 3
     np.testing.assert_array_equal(np.flatnonzero(decode(stream(symbols), (20, 8))), at)
+
+
+def test_symbols_of_the_prototype_are_all_of_twelve_bits() -> None:
+    """What RELION 3.1.3 makes of such a stream: it skips four bits after each skip of 255, which here are not zero."""
+    symbols = [(255, 8), (15, 4), (5, 8), (0, 2), (2, 2), (255, 8), (9, 4), (255, 8), (6, 4), (0, 8), (3, 2), (1, 2)]
+    at = [260, 261 + 510]
+    found = decode(stream(symbols), (40, 30), (8, 2, 2, 12), sampling=4)
+    rows = [4 * (p // 30) + y for p, y in zip(at, (0, 3), strict=True)]
+    columns = [4 * (p % 30) + x for p, x in zip(at, (2, 1), strict=True)]
+    assert sorted(map(tuple, np.argwhere(found))) == sorted(zip(rows, columns, strict=True))
+    assert found.sum() == 2
 
 
 @pytest.mark.parametrize(
@@ -144,13 +156,13 @@ def test_a_stream_may_end_as_it_likes(symbols, padding: int, expected: list[int]
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(
     data=st.binary(min_size=0, max_size=400),
-    layout=st.tuples(st.integers(1, 16), st.integers(0, 2), st.integers(0, 2)),
+    layout=st.builds(EerLayout, st.integers(1, 16), st.integers(0, 2), st.integers(0, 2), st.booleans()),
     shape=st.tuples(st.integers(1, 30), st.integers(1, 30)),
     level=st.integers(0, 2),
     cut=st.tuples(st.integers(0, 20), st.integers(0, 20)),
 )
 def test_any_bits_stay_inside(data: bytes, layout, shape, level: int, cut) -> None:
-    level = min(level, *layout[1:])
+    level, bits = min(level, layout.horizontal, layout.vertical), layout.bits
     rows, columns = shape[0] << level, shape[1] << level
     start, stop = min(cut[0], len(data)), max(min(cut[0], len(data)), len(data) - cut[1])
     guarded = np.full((rows + 4, columns), -7, np.float32)
@@ -160,7 +172,7 @@ def test_any_bits_stay_inside(data: bytes, layout, shape, level: int, cut) -> No
         np.frombuffer(b"\xff" * 9 + data + b"\x00" * 9, np.uint8),
         np.array([9 + start] * 2),
         np.array([9 + stop] * 2),
-        layout,
+        bits,
         shape,
         1 << level,
         guarded[2:-2],
@@ -170,7 +182,7 @@ def test_any_bits_stay_inside(data: bytes, layout, shape, level: int, cut) -> No
         np.frombuffer(data[start:stop], np.uint8),
         np.array([0]),
         np.array([stop - start]),
-        layout,
+        bits,
         shape,
         1 << level,
         alone,
@@ -214,7 +226,7 @@ def test_metadata_and_the_final_image(tmp_path: Path) -> None:
     with tifffile.TiffFile(tmp_path / "a.eer") as file:
         assert file.eer_metadata["totalDose"] == 31.25
         assert file.eer_metadata["exposureTime.unit"] == "s"
-        np.testing.assert_array_equal(file.series[1].asarray()[::-1], final)
+        np.testing.assert_array_equal(file.series[1].asarray(), final)
     with open_movie(tmp_path / "a.eer", sampling=2) as movie:
         hint = movie.exposure_hint
         assert hint is not None
@@ -365,6 +377,8 @@ def test_nothing_appears_when_writing_fails(tmp_path: Path) -> None:
         write_eer(tmp_path / "a.eer", [], SHAPE)
     with pytest.raises(InputError, match="no symbols"):
         write_eer(tmp_path / "a.eer", inside, SHAPE, layout=EerLayout(7, 3, 3))
+    with pytest.raises(InputError, match="no symbols"):
+        write_eer(tmp_path / "a.eer", inside, SHAPE, layout=EerLayout(7, padded=True))
     with pytest.raises(StoreError, match="no such folder"):
         write_eer(tmp_path / "missing" / "a.eer", inside, SHAPE)
     assert os.listdir(tmp_path) == []

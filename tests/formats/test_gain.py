@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import tracemalloc
 from pathlib import Path
 
 import mrcfile
@@ -11,7 +12,7 @@ import pytest
 import tifffile
 
 from thon.base.errors import FormatError, InputError
-from thon.formats.gain import read_dark, read_gain
+from thon.formats.gain import gain_divides, read_dark, read_gain
 
 CODES = {"int16": 2, "int32": 3, "uint16": 4, "float32": 6, "float64": 7, "uint8": 10}
 
@@ -69,11 +70,18 @@ def test_mrc_comes_as_it_is_stored(tmp_path: Path, gain: np.ndarray, name: str) 
     np.testing.assert_array_equal(found, gain)
 
 
-@pytest.mark.parametrize("name", ["gain.tif", "movie.gain"])
 @pytest.mark.parametrize("dtype", ["float32", "float64", "uint16"])
-def test_tiff_rows_are_turned_over(tmp_path: Path, gain: np.ndarray, name: str, dtype: str) -> None:
+def test_tiff_rows_are_turned_over_but_those_of_epu_are_not(tmp_path: Path, gain: np.ndarray, dtype: str) -> None:
+    """Read off RELION 3.1.3: `relion_run_motioncorr --gainref` of an EER movie with either."""
     stored = (gain * 1000).astype(dtype)
-    np.testing.assert_array_equal(read_gain(write_tiff(tmp_path / name, stored)), stored[::-1].astype(np.float32))
+    np.testing.assert_array_equal(read_gain(write_tiff(tmp_path / "a.tif", stored)), stored[::-1].astype(np.float32))
+    np.testing.assert_array_equal(read_gain(write_tiff(tmp_path / "a.gain", stored)), stored.astype(np.float32))
+
+
+def test_which_gains_divide() -> None:
+    """As in RELION 3.1.3, which was run on each of these."""
+    assert [gain_divides(gain, "m.eer") for gain in ("g.gain", "g.mrc", "g.tiff")] == [False, True, True]
+    assert not any(gain_divides(gain, movie) for gain in ("g.mrc", "g.gain") for movie in ("m.tif", "m.mrc"))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int16", "uint16", "int32", "uint8"])
@@ -95,8 +103,7 @@ def test_dm4_without_its_end(tmp_path: Path, gain: np.ndarray) -> None:
 def test_dm4_with_any_damaged_byte_gives_numbers_or_an_error(tmp_path: Path, gain: np.ndarray) -> None:
     whole = write_dm4(tmp_path / "whole.dm4", gain).read_bytes()
     path, random = tmp_path / "damaged.dm4", np.random.default_rng(1)
-    # Only bytes that are not zero: the high bytes of a length, which are, dm4 would take as an order to make room.
-    for at in random.choice(np.flatnonzero(np.frombuffer(whole[:400], np.uint8)), 80):
+    for at in random.choice(400, 200, replace=False):
         damaged = bytearray(whole)
         damaged[at] ^= 1 << int(random.integers(8))
         path.write_bytes(damaged)
@@ -105,6 +112,19 @@ def test_dm4_with_any_damaged_byte_gives_numbers_or_an_error(tmp_path: Path, gai
         except InputError:
             continue
         assert found.ndim == 2
+
+
+def test_dm4_makes_no_room_for_a_damaged_count(tmp_path: Path, gain: np.ndarray) -> None:
+    whole = write_dm4(tmp_path / "whole.dm4", gain).read_bytes()
+    # The count of numbers that describe the first tag, after its mark.
+    at = whole.index(b"%%%%") + 4
+    (tmp_path / "damaged.dm4").write_bytes(whole[:at] + struct.pack(">Q", 1 << 31) + whole[at + 8 :])
+    tracemalloc.start()
+    with pytest.raises(FormatError, match="damaged DM4 file"):
+        read_gain(tmp_path / "damaged.dm4")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1 << 20
 
 
 def test_dm3_and_dm4_without_an_image(tmp_path: Path, gain: np.ndarray) -> None:

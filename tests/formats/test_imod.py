@@ -79,6 +79,16 @@ def test_newstack_com(tmp_path: Path) -> None:
     assert read_newstack_com(tmp_path / "newst.com") == com
 
 
+def test_com_files_have_what_other_readers_look_for(tmp_path: Path) -> None:
+    """cryoet-alignment 0.2 takes no com file without these lines, one offset alone."""
+    write_imod(tmp_path, "s", TiltGeometry.nominal(np.zeros(3)), (80, 96), 2.0, thickness=50.0, excluded={1: "dark"})
+    lines = (tmp_path / "tilt.com").read_text().splitlines()
+    expected = ["THICKNESS 25", "XAXISTILT 0", "OFFSET 0", "SHIFT 0 0", "SCALE 0.0 250.0", "PERPENDICULAR", "MODE 2"]
+    assert set(expected) < set(lines)
+    assert {"EXCLUDELIST 2", "ActionIfGPUFails 1,2"} < set(lines)
+    assert {"ImagesAreBinned 1.0", "BinByFactor 1"} < set((tmp_path / "newst.com").read_text().splitlines())
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -209,8 +209,8 @@ def test_movies_are_found_below_the_folder(tmp_path: Path) -> None:
 def test_missing_entries(tmp_path: Path) -> None:
     path = mdoc(tmp_path / "a.mdoc", [0.0, 3.0])
     text = path.read_text()
-    path.write_text(text.replace("TiltAngle = 3.0\n", ""))
-    with pytest.raises(FormatError, match="line 16: ZValue 1 has no TiltAngle"):
+    path.write_text(text.replace("TiltAngle = 0.0\n", ""))
+    with pytest.raises(FormatError, match="line 10: ZValue 0 has no TiltAngle"):
         read_mdoc_series(path)
     path.write_text(text.replace("PixelSpacing = 2.5", ""))
     with pytest.raises(InputError, match="pixel size"):
@@ -218,6 +218,34 @@ def test_missing_entries(tmp_path: Path) -> None:
     path.write_text(text.replace("TiltAngle = 3.0", "TiltAngle = steep"))
     with pytest.raises(FormatError, match="line 16"):
         read_mdoc_series(path)
+
+
+def test_an_mdoc_that_ends_in_its_last_image(tmp_path: Path) -> None:
+    """Cut anywhere after that image's first line, even within the number of its tilt, the others are what they were."""
+    path = mdoc(tmp_path / "a.mdoc", [0.0, 3.0, -33.0])
+    text = path.read_text()
+    start, end = text.index("[ZValue = 2]"), text.index("DateTime", text.index("[ZValue = 2]"))
+    whole = read_mdoc_series(path)
+    assert whole.tilt.tolist() == [0, 3, -33]
+    for size in range(start + len("[ZValue = 2]"), end):
+        path.write_text(text[:size])
+        found = read_mdoc_series(path)
+        assert found.tilt.tolist() == [0, 3]
+        assert found.movies == whole.movies[:2]
+        assert any("the mdoc ends in it" in note for note in found.notes)
+
+
+def test_a_clock_that_is_set_back_during_the_series(tmp_path: Path) -> None:
+    dates = [f"26-Oct-25  {time}" for time in ("02:58:00", "02:59:00", "02:00:00", "02:01:00")]
+    path = mdoc(tmp_path / "a.mdoc", [0.0, 3.0, -3.0, 6.0], dates=dates)
+    assert read_mdoc_series(path).order.tolist() == [2, 3, 0, 1]
+    text = path.read_text()
+    for k in range(4):
+        text = text.replace(f"[ZValue = {k}]\n", f"[ZValue = {k}]\nPriorRecordDose = {3 * k}\n")
+    path.write_text(text)
+    found = read_mdoc_series(path)
+    assert found.order.tolist() == [0, 1, 2, 3]
+    assert any("as if the clock had been set" in note for note in found.notes)
 
 
 def test_lines_that_are_not_understood_are_told(tmp_path: Path) -> None:

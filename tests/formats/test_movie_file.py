@@ -238,10 +238,14 @@ def test_files_that_cannot_be_right(tmp_path: Path) -> None:
         open_movie(tmp_path / "c.mrc")
 
 
-@pytest.mark.parametrize("compression", [None, "lzw", "zlib", "zstd"])
-def test_a_tiff_cut_anywhere(tmp_path: Path, compression) -> None:
+@pytest.mark.parametrize(
+    "options",
+    [{"compression": name} for name in (None, "lzw", "zlib", "zstd", "packbits")]
+    + [{"compression": "lzw", "predictor": True}],
+)
+def test_a_tiff_cut_anywhere(tmp_path: Path, options) -> None:
     truth = counts()
-    write(tmp_path / "a.tif", truth, compression=compression, rowsperstrip=5)
+    write(tmp_path / "a.tif", truth, rowsperstrip=5, **options)
     content = (tmp_path / "a.tif").read_bytes()
     with tifffile.TiffFile(tmp_path / "a.tif") as file:
         end = max(page.offset + 2 + 12 * len(page.tags) + 4 for page in file.pages)
@@ -251,6 +255,18 @@ def test_a_tiff_cut_anywhere(tmp_path: Path, compression) -> None:
         (tmp_path / "b.tif").write_bytes(content[:size])
         with pytest.raises(FormatError):
             open_movie(tmp_path / "b.tif")
+
+
+@pytest.mark.parametrize("compression", [None, "lzw", "zlib", "zstd"])
+@pytest.mark.parametrize("side", ["ImageLength", "ImageWidth"])
+def test_a_size_that_the_bytes_cannot_hold_is_refused_when_opened(tmp_path: Path, compression, side: str) -> None:
+    """Also where a page is one strip: nothing is made room for before it is known that pixels may be there."""
+    write(tmp_path / "a.tif", np.zeros((1, 3, 4), np.uint8), compression=compression)
+    with tifffile.TiffFile(tmp_path / "a.tif", mode="r+b") as file:
+        file.pages[0].tags[side].overwrite(100_000_000)
+        file.pages[0].tags["RowsPerStrip"].overwrite(2**32 - 1)
+    with pytest.raises(FormatError, match="too few bytes for its size"):
+        open_movie(tmp_path / "a.tif")
 
 
 def test_one_bad_strip(tmp_path: Path) -> None:
@@ -295,16 +311,17 @@ def test_groups_of_a_number() -> None:
 
 
 def test_groups_of_an_exposure() -> None:
-    # 2.5 raw frames: groups begin at the whole frame nearest to 0, 2.5, 5, 7.5, 10.
-    assert plan_groups(10, exposure_per_frame=0.2, target_exposure=0.5) == [(0, 3), (3, 5), (5, 8), (8, 10)]
+    """Of one size, the nearest to the target: RELION's star file of a movie has one number for all of them."""
+    assert plan_groups(10, exposure_per_frame=0.2, target_exposure=0.5) == [(0, 3), (3, 6), (6, 9)]
     for frames, target in ((1000, 0.77), (999, 0.123), (41, 0.3)):
         groups = plan_groups(frames, exposure_per_frame=0.05, target_exposure=target)
         starts, stops = np.array(groups).T
         np.testing.assert_array_equal(starts[1:], stops[:-1])
+        size = stops[0]
+        np.testing.assert_array_equal(stops - starts, size)
+        assert abs(size * 0.05 - target) <= 0.025 + 1e-9
         assert starts[0] == 0
-        assert frames - np.ceil(target / 0.05) <= stops[-1] <= frames
-        # No error adds up: each group ends within half a raw frame of its share.
-        assert np.abs(stops * 0.05 - target * np.arange(1, len(stops) + 1)).max() <= 0.025 + 1e-9
+        assert frames - size < stops[-1] <= frames
     # A raw frame that has more than the target stays whole.
     assert plan_groups(3, exposure_per_frame=1.0, target_exposure=0.3) == [(0, 1), (1, 2), (2, 3)]
 

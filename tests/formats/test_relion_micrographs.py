@@ -82,7 +82,7 @@ def test_corrected_micrographs(tmp_path: Path) -> None:
     assert table["rlnMicrographName"] == [f"MotionCorr/m_{k}.mrc" for k in range(3)]
     assert table["rlnCtfPowerSpectrum"] == ["MotionCorr/m_0_PS.mrc", "None", "MotionCorr/m_2_PS.mrc"]
     assert table["rlnMicrographMetadata"][2] == "MotionCorr/m_2.star"
-    # 5 + 2 Å of path at 0.5 Å a pixel; the second step begins at 4 e/Å².
+    # 5 + 2 Å of path at 0.5 Å a pixel; the second frame ends at 4 e/Å².
     assert table["rlnAccumMotionTotal"] == ["14.000000"] * 3
     assert table["rlnAccumMotionEarly"] == ["10.000000"] * 3
     assert blocks["optics"].columns["rlnMicrographOriginalPixelSize"] == ["0.500000"] * 2

@@ -19,6 +19,7 @@ from thon.formats.relion_motion import (
 )
 from thon.formats.star import StarBlock, read_star, write_star
 
+DATA = Path(__file__).resolve().parents[1] / "data/relion"
 SHARED = Path(__file__).resolve().parents[3] / "shared/data/relion5_empiar10164_project"
 
 
@@ -84,9 +85,11 @@ def test_what_relion_reads(tmp_path: Path) -> None:
     assert (general["rlnImageSizeX"], general["rlnImageSizeY"], general["rlnImageSizeZ"]) == ("3710", "3838", "9")
     assert (general["rlnMicrographStartFrame"], general["rlnMotionModelVersion"]) == ("3", "1")
     shifts = blocks["global_shift"]
-    assert shifts.integers("rlnMicrographFrameNumber").tolist() == [3, 4, 5, 6, 7, 8]
-    np.testing.assert_allclose(shifts.numbers("rlnMicrographShiftX"), -there.motion.displacement[:, 1] / 0.7, atol=1e-6)
-    np.testing.assert_allclose(shifts.numbers("rlnMicrographShiftY"), -there.motion.displacement[:, 0] / 0.7, atol=1e-6)
+    assert shifts.integers("rlnMicrographFrameNumber").tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 9]
+    for axis, label in enumerate(("rlnMicrographShiftY", "rlnMicrographShiftX")):
+        # RELION says -9999 of a frame that it left out.
+        expected = [-9999, -9999, *(-there.motion.displacement[:, axis] / 0.7), -9999]
+        np.testing.assert_allclose(shifts.numbers(label), expected, atol=1e-6)
     # RELION's model, written out: at (x, y) and z frames after the first.
     coefficient = blocks["local_motion_model"].numbers("rlnMotionModelCoeff")
     x, y, z = 0.3, -0.2, 4.0
@@ -99,26 +102,60 @@ def test_what_relion_reads(tmp_path: Path) -> None:
     assert (hot.integers("rlnCoordinateX").tolist(), hot.integers("rlnCoordinateY").tolist()) == ([1000, 3], [5, 7])
 
 
-def test_frames_that_relion_skipped(tmp_path: Path) -> None:
+def test_relions_own_tracks_are_those_of_the_simulation() -> None:
+    """What relion_run_motioncorr 3.1.3 measured, as it is read, against the motion that was put in."""
+    found, truth = (read_movie_motion(DATA / name) for name in ("motioncorr_3.1.3.star", "motion_truth.star"))
+    place = np.stack(np.meshgrid([-0.4, -0.1, 0.2, 0.4], [-0.4, -0.2, 0.1, 0.4], indexing="ij"), -1).reshape(-1, 2)
+
+    def error(motion: FrameMotion) -> float:
+        """px, an arbitrary constant of each place aside."""
+        difference = (motion.at(place) - truth.motion.at(place)) / truth.pixel_size
+        return float(np.sqrt(((difference - difference.mean(0)) ** 2).sum(-1).mean()))
+
+    local = found.motion.local
+    assert isinstance(local, PolynomialMotion)
+    assert error(found.motion) < 0.6
+    assert error(replace(found.motion, local=None)) > 1.0
+    for wrong in (-local.coefficients, local.coefficients[::-1], local.coefficients[:, [0, 3, 4, 1, 2, 5]]):
+        assert error(replace(found.motion, local=PolynomialMotion(wrong))) > 1.4
+    assert found.hot_pixels.tolist() == truth.hot_pixels.tolist()
+
+
+def test_frames_that_were_left_out(tmp_path: Path) -> None:
     write_movie_motion(tmp_path / "a.star", a_movie(local=False))
     blocks = read_star(tmp_path / "a.star")
     assert blocks["general"].pairs["rlnMotionModelVersion"] == "0"
-    columns = dict(blocks["global_shift"].columns)
-    columns = {
-        "rlnMicrographFrameNumber": ["1", "2", *columns["rlnMicrographFrameNumber"]],
-        "rlnMicrographShiftX": ["-9999.0", "-9999.0", *columns["rlnMicrographShiftX"]],
-        "rlnMicrographShiftY": ["-9999.0", "-9999.0", *columns["rlnMicrographShiftY"]],
-    }
+    columns = {label: texts[2:8] for label, texts in blocks["global_shift"].columns.items()}
     write_star(tmp_path / "b.star", blocks | {"global_shift": StarBlock({}, columns)})
-    back = read_movie_motion(tmp_path / "b.star")
-    assert (len(back.motion), back.motion.first, back.motion.local) == (6, 2, None)
+    for name in ("a", "b"):
+        back = read_movie_motion(tmp_path / f"{name}.star")
+        assert (len(back.motion), back.motion.first, back.motion.local) == (6, 2, None)
 
 
 def test_accumulated_motion() -> None:
-    motion = FrameMotion(np.array([[0.0, 0], [3, 4], [3, 5], [3, 7], [3, 7]]), frame_exposure=1.5)
+    motion = FrameMotion(np.array([[0.0, 0], [3, 4], [3, 5], [3, 7], [3, 7]]), frame_exposure=1.3)
     assert accumulated_motion(motion, 0.5) == (16.0, 12.0, 4.0)
     assert accumulated_motion(motion, 0.5, prior_exposure=30) == (16.0, 0.0, 16.0)
     assert accumulated_motion(replace(motion, frame_exposure=float("nan")), 0.5) == (16.0, 0.0, 16.0)
+
+
+@pytest.mark.parametrize(
+    ("dose", "prior", "first", "early"),
+    [
+        (1, 0, 0, 3),
+        (1, 2, 0, 1),
+        (0.5, 0, 0, 7),
+        (2, 0, 0, 1),
+        (1.3, 0, 0, 2),
+        (3, 0, 0, 0),
+        (0.8, 0.9, 0, 2),
+        (1, 0, 2, 1),
+    ],
+)
+def test_early_steps_are_those_of_relion(dose: float, prior: float, first: int, early: int) -> None:
+    """Counted from what relion_run_motioncorr 3.1.3 wrote for one movie with these --dose_per_frame and so on."""
+    motion = FrameMotion(np.stack([np.arange(10.0), np.zeros(10)], -1), first=first, frame_exposure=dose)
+    assert accumulated_motion(motion, 1.0, prior) == (9.0, early, 9.0 - early)
 
 
 def test_a_spline_becomes_a_polynomial(tmp_path: Path) -> None:
@@ -138,7 +175,7 @@ def test_a_spline_becomes_a_polynomial(tmp_path: Path) -> None:
     expected = frame[:, None, None] * (place * [0.3, -0.2])
     np.testing.assert_allclose(model(place, frame), expected, atol=1e-9)
     motion = FrameMotion(np.zeros((frames, 2)), local=replace(spline, coefficients=coefficients + 1.0))
-    (note,) = write_movie_motion(tmp_path / "a.star", replace(a_movie(), motion=motion))
+    (note,) = write_movie_motion(tmp_path / "a.star", replace(a_movie(), motion=motion, frames=frames))
     assert "1.41 Å RMS, is left out" in note
     local = read_movie_motion(tmp_path / "a.star").motion.local
     assert local is not None

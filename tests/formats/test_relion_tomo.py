@@ -41,6 +41,9 @@ def a_tomogram() -> RelionTomogram:
 
 def test_round_trip(tmp_path: Path) -> None:
     there = a_tomogram()
+    (note,) = write_tomograms(tmp_path / "tomograms.star", [replace(there, series=replace(there.series, hand=None))])
+    assert "rlnTomoHand" in note
+    assert "rlnTomoHand" not in read_star(tmp_path / "tomograms.star")["global"].columns
     assert write_tomograms(tmp_path / "tomograms.star", [there], relative_to=tmp_path) == []
     assert read_star(tmp_path / "tomograms.star")["global"].columns["rlnTomoTiltSeriesStarFile"] == [
         "tilt_series/TS_1.star"

@@ -15,6 +15,7 @@ from thon.data.ctf import TiltCtf
 from thon.data.optics import Optics
 from thon.data.tilt_series import ImageRef
 from thon.data.volume import Tomogram, Volume
+from thon.formats.aretomo import aln_to_geometry, read_aln
 from thon.formats.aretomo_session import read_done, read_metrics, read_session
 from thon.formats.images import open_images, write_images
 from thon.formats.relion_tomo import read_tomograms
@@ -90,6 +91,19 @@ def test_relions_table_gathers_series_and_replaces_one_that_comes_again(tmp_path
     assert found[0].volume_shape == (12, 20, 16)
     np.testing.assert_allclose(found[0].series.geometry.shift, geometry(5).shift[[0, 2, 3, 4]], atol=1e-3)
     assert len(read_tomostar(out / "TS_03.tomostar")) == 4
+
+
+def test_the_geometry_is_about_the_volumes_centre(tmp_path: Path) -> None:
+    made = tomogram(tmp_path)
+    moved = replace(made, volume=replace(made.volume, origin=(40.0, 0.0, 0.0)))
+    run(moved, tmp_path, write=("relion", "aretomo"), folder=str(tmp_path / "out"), stacks=False)
+    kept = [0, 2, 3, 4]
+    expected = geometry(5).project(np.array([[40.0, 0.0, 0.0]]))[kept, 0]
+    assert np.abs(expected - geometry(5).shift[kept]).max() > 5
+    [found] = read_tomograms(tmp_path / "out" / "tomograms.star", (12, 14))
+    np.testing.assert_allclose(found.series.geometry.shift, expected, atol=1e-3)
+    theirs, _ = aln_to_geometry(read_aln(tmp_path / "out" / "TS_03.aln"), (12, 14), 4.0)
+    np.testing.assert_allclose(theirs.shift[kept], expected, atol=1e-3)
 
 
 def test_relion_is_told_the_defocus_at_the_tomograms_centre(tmp_path: Path) -> None:

@@ -68,8 +68,9 @@ def test_a_broken_mdoc_stands_for_itself_so_that_its_fault_is_told(tmp_path: Pat
     write_movie(tmp_path / "single.mrc")
     broken = tmp_path / "TS_09.mdoc"
     broken.write_text("[ZValue = 0]\nTiltAngle = twelve\nSubFramePath = a.mrc\n")
+    (tmp_path / "gone.mdoc").symlink_to(tmp_path / "nowhere")
     found = find_session(tmp_path)
-    assert sorted(found) == ["TS_09.mdoc", "single"]
+    assert sorted(found) == ["TS_09.mdoc", "gone.mdoc", "single"]
     with pytest.raises(FormatError):
         run(broken, tmp_path)
 
@@ -120,3 +121,53 @@ def test_an_empty_movie_says_so(tmp_path: Path) -> None:
     path.touch()
     with pytest.raises(FormatError, match="is empty"):
         run(path, tmp_path)
+
+
+def test_an_mdoc_without_doses_is_asked_about_too(tmp_path: Path) -> None:
+    mdoc = write_tilt_movies(tmp_path)
+    expand_movies(tmp_path, ImportMoviesOptions())
+    mdoc.write_text(mdoc.read_text().replace("ExposureDose = 3.0", "ExposureDose = 0"))
+    with pytest.raises(InputError, match="nobody says the exposure"):
+        expand_movies(tmp_path, ImportMoviesOptions())
+    assert len(expand_movies(tmp_path, ImportMoviesOptions(dose=3.0))) == 5
+
+
+def test_a_dose_that_the_mdoc_lets_only_estimate_is_told(tmp_path: Path) -> None:
+    mdoc = write_tilt_movies(tmp_path)
+    mdoc.write_text(mdoc.read_text().replace("ExposureDose = 3.0", "DoseRate = 10\nExposureTime = 1"))
+    movie, events = run(tmp_path / "TS_01_000_0.0.mrc", tmp_path, mdoc)
+    assert movie.exposure == pytest.approx(10 / PIXEL_SIZE**2)
+    assert any("estimated from DoseRate" in event.text for event in events if event.kind == "log")
+
+
+def test_tilts_that_no_mdoc_names_belong_to_the_series_of_their_folder(tmp_path: Path) -> None:
+    for k, tilt in enumerate((0.0, 3.0, -3.0)):
+        for folder in ("a", "b"):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            write_movie(tmp_path / folder / f"TS_01_{k:03d}_{tilt:.1f}.mrc")
+    found = find_session(tmp_path)
+    series = {run(ports["movie"][0], tmp_path, item=item, dose=3.0)[0].series for item, ports in found.items()}
+    assert series == {"a_TS_01", "b_TS_01"}
+
+
+def test_the_stack_that_a_series_mdoc_describes_is_no_movie(tmp_path: Path) -> None:
+    mdoc = write_tilt_movies(tmp_path)
+    write_movie(tmp_path / "TS_01.mrc")
+    assert "TS_01" not in find_session(tmp_path)
+    own = tmp_path / "single.mrc.mdoc"
+    own.write_text("[ZValue = 0]\nTiltAngle = 0\nExposureDose = 7\n")
+    write_movie(tmp_path / "single.mrc")
+    found = find_session(tmp_path)
+    assert (len(found), found["single"]["metadata"]) == (6, (own,))
+    assert found["TS_01_001_3.0"]["metadata"] == (mdoc,)
+
+
+def test_movies_of_one_name_in_folders_of_one_name_are_all_found(tmp_path: Path) -> None:
+    paths = [tmp_path / f"square{k}" / "Data" / "m.mrc" for k in range(4)]
+    for path in paths:
+        path.parent.mkdir(parents=True)
+        path.touch()
+    (tmp_path / "square0" / "Data" / "m.mdoc").write_text("[ZValue = 0]\nTiltAngle = twelve\n")
+    found = find_session(tmp_path)
+    assert sorted(found) == ["Data_m", "Data_m_2", "Data_m_3", "m", "m.mdoc"]
+    assert {ports["movie"][0] for name, ports in found.items() if name != "m.mdoc"} == set(paths)

@@ -83,6 +83,18 @@ def test_gain_and_defects_are_undone(tmp_path: Path, drifting: np.ndarray) -> No
     np.testing.assert_allclose(image(found.path)[inside].mean(), image(clean.path)[inside].mean(), rtol=0.01)
     assert image(found.path)[30:50, 40:60].max() < 2 * image(clean.path)[30:50, 40:60].max()
     assert "fits the frames better" not in said(events, "warning")
+    assert read_movie_motion(found.metadata or "").gain == str(tmp_path / "gain.mrc")
+
+
+def test_a_gain_that_was_turned_is_not_named_to_others(tmp_path: Path, drifting: np.ndarray) -> None:
+    gain = np.random.default_rng(5).uniform(0.7, 1.4, SHAPE).astype(np.float32)
+    write_images(tmp_path / "movie.mrc", drifting / gain, PIXEL_SIZE)
+    write_images(tmp_path / "gain.mrc", gain[::-1, ::-1], PIXEL_SIZE)
+    still = {"local": {"patches": (1, 1)}, "sums": {"dose_weight": False}, "detector": {"rotate_gain": 2}}
+    found, events = run(movie(tmp_path / "movie.mrc"), tmp_path, gain=tmp_path / "gain.mrc", **still)
+    assert "fits the frames better" not in said(events, "warning")
+    assert read_movie_motion(found.metadata or "").gain is None
+    assert "needs it turned" in said(events, "log")
 
 
 def test_a_gain_of_another_size_or_none_at_all_stops_the_job(tmp_path: Path, drifting: np.ndarray) -> None:
@@ -116,3 +128,25 @@ def test_eer_frames_are_grouped_by_dose_and_keep_their_electrons(tmp_path: Path)
     assert found.motion.frame_exposure == pytest.approx(2.0)
     expected = float(np.minimum(counts, 1).sum(0).mean())
     assert float(image(found.path).mean()) == pytest.approx(expected, rel=0.03)
+
+
+def test_references_of_eer_as_epu_gives_them_for_frames_at_twice_the_sampling(tmp_path: Path) -> None:
+    """`.gain` multiplies and begins with the bottom row; defects are in pixels of the sensor."""
+    random = np.random.default_rng(4)
+    seen = random.uniform(0.5, 1.5, SHAPE)
+    seen[40:48, 30:36] = 0
+    counts = (random.poisson(frames(3, count=24) * seen / 120) > 0).astype(np.uint8)
+    write_eer(tmp_path / "movie.eer", (events_of_counts(frame) for frame in counts), SHAPE)
+    gain = np.divide(1, seen, out=np.ones(SHAPE), where=seen > 0)
+    write_images(tmp_path / "gain.tiff", gain[::-1], PIXEL_SIZE)
+    references = {
+        "gain": (tmp_path / "gain.tiff").rename(tmp_path / "camera.gain"),
+        "defects": tmp_path / "defects.txt",
+    }
+    references["defects"].write_text("30 40 6 8\n")
+    options = {"eer_group": 4, "eer_sampling": 2, "sums": {"dose_weight": False}, "local": {"patches": (1, 1)}}
+    found, events = run(movie(tmp_path / "movie.eer", count=24), tmp_path, **references, **options)
+    assert "gain reference" not in said(events, "warning")
+    assert f"{6 * 8 * 4} filled in all" in said(events, "log")
+    block = image(found.path)[84:92, 64:68]
+    assert float(block.mean()) == pytest.approx(float(image(found.path).mean()), rel=0.25)

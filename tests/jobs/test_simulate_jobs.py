@@ -9,6 +9,7 @@ import pytest
 
 from tests.jobs.movies import write_model
 from thon.algorithms.simulation.motion import MotionOptions
+from thon.algorithms.simulation.optics import MicroscopeOptions
 from thon.algorithms.simulation.options import SimulateSpaOptions, SimulateTomoOptions
 from thon.base.errors import InputError
 from thon.formats.defects import read_defects
@@ -60,11 +61,17 @@ def test_formats_hold_the_same_picture_and_the_same_truth(tmp_path: Path) -> Non
             np.testing.assert_array_equal(one.read_frame(k), two.read_frame(k))
     assert (tiff / "truth/particles.star").read_text().count("movie_0001.tiff") >= 1
     np.testing.assert_array_equal(read_gain(tiff / "gain.mrc"), read_gain(mrc / "gain.mrc"))
+    (tmp_path / "c").mkdir()
+    eer = spa(tmp_path / "c", format="eer")
+    np.testing.assert_array_equal(read_gain(eer / "camera.gain"), read_gain(mrc / "gain.mrc"))
 
 
 def test_the_truth_of_single_particles_can_be_read(tmp_path: Path) -> None:
-    made = spa(tmp_path, truth_images=True)
+    made = spa(tmp_path, truth_images=True, microscope=MicroscopeOptions(beam_tilt=(0.5, -0.8)))
     star = read_star(made / "truth/particles.star")
+    for optics in (star["optics"], read_star(made / "truth/movies.star")["optics"]):
+        assert optics.numbers("rlnBeamTiltX").tolist() == [-0.8]
+        assert optics.numbers("rlnBeamTiltY").tolist() == [0.5]
     particles, movies = star["particles"], read_star(made / "truth/movies.star")["movies"]
     assert len(movies) == 2
     assert len(particles) >= 2

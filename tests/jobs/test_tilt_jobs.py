@@ -109,6 +109,16 @@ def test_halves_and_their_fsc(aligned: tuple[AlignedTiltSeries, Path], tmp_path:
     assert "FSC" in (tmp_path / "outputs" / "report.html").read_text()
 
 
+def test_a_tilt_offset_and_a_pitch_are_in_the_tomograms_geometry(
+    aligned: tuple[AlignedTiltSeries, Path], tmp_path: Path
+) -> None:
+    made, before = _run(aligned[0], tmp_path, bin=4, tilt_offset=3.0, pitch=-2.0), aligned[0].geometry
+    assert made.tilts is not None
+    np.testing.assert_allclose(made.tilts.geometry.tilt, before.tilt + 3)
+    np.testing.assert_allclose(made.tilts.geometry.x_tilt, before.x_tilt - 2)
+    np.testing.assert_array_equal(made.tilts.geometry.shift, before.shift)
+
+
 def test_axes_hand_and_bytes_of_the_file(aligned: tuple[AlignedTiltSeries, Path], tmp_path: Path) -> None:
     plain = open_mrc(_run(aligned[0], tmp_path / "a").volume.path).asarray()
     made = _run(aligned[0], tmp_path / "b", orientation="xzy", hand="mirrored", precision="int8", multiscale=True)

@@ -13,7 +13,8 @@ from tests.jobs.movies import write_tilt_movies
 from thon.base.errors import InputError
 from thon.data.ctf import Ctf, CtfFit
 from thon.data.micrograph import CtfMicrograph, Micrograph
-from thon.data.movie import TiltPlace
+from thon.data.movie import Movie, TiltPlace
+from thon.data.optics import Optics
 from thon.data.tilt_series import TiltSeries
 from thon.formats.images import open_images, write_images
 from thon.formats.tlt import read_angles
@@ -73,6 +74,21 @@ def test_images_that_the_mdoc_names_and_that_are_missing_are_said(tmp_path: Path
         images[k] = replace(one, name=f"TS_01_{k:03d}_{(0.0, 3.0, -3.0, 6.0)[k]}", tilt=tilt)
     _, events = run(images, tmp_path)
     assert "1 of 5 images that the mdoc names are not here: TS_01_004_-6.0.mrc" in warnings(events)
+
+
+def test_movies_that_an_mdoc_without_its_last_tilts_lacks_are_said(tmp_path: Path) -> None:
+    mdoc = write_tilt_movies(tmp_path)
+    whole = mdoc.read_text()
+    mdoc.write_text(whole[: whole.index("[ZValue = 3]")])
+    write_tilt_movies(tmp_path, "TS_010")
+    images = micrographs(tmp_path)[:3]
+    for k, one in enumerate(images):
+        path = tmp_path / f"TS_01_{k:03d}_{TILTS[k]}.mrc"
+        movie = Movie(path.stem, str(path), 2, (6, 8), 2.5, 3.0, 0.0, Optics(300.0), None)
+        images[k] = replace(one, movie=movie, tilt=replace(one.tilt, source=str(mdoc)) if one.tilt else None)
+    _, events = run(images, tmp_path)
+    assert "2 movies of the series are left out" in warnings(events)
+    assert "lacks them: TS_01_003_6.0.mrc, TS_01_004_-6.0.mrc." in warnings(events)
 
 
 def test_unknown_exposures_stay_unknown(tmp_path: Path) -> None:

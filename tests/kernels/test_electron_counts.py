@@ -22,7 +22,7 @@ def seed_of(bits: int) -> int:
 
 @pytest.mark.parametrize(("bits", "count"), [(0, 0), (_WORD // 2, 1), (_WORD - 1, 17)])
 def test_the_rarest_numbers_give_the_counts_of_their_probability(bits: int, count: int) -> None:
-    """With a mean of 1, 17 electrons and fewer have all but 1e-16 of the probability; a number of 1 would have no end."""
+    """With a mean of 1, 17 electrons and fewer have all but 1e-16 of the probability; a 1 would have no end."""
     counts = np.zeros((1, 1), np.uint16)
     draw_counts(np.zeros((1, 1)), 1.0, np.ones((1, 1)), np.zeros((1, 1)), np.uint64(seed_of(bits)), counts)
     assert counts[0, 0] == count

@@ -71,5 +71,11 @@ def test_empty_and_dirty_tiles_are_left_out() -> None:
     assert bool(screen_tiles(torch.zeros(4), torch.ones(4)).all())
 
 
+def test_where_most_tiles_are_flat_all_others_are_kept() -> None:
+    deviation = torch.tensor([0.0, 0.0, 0.0, 1.0, 1.1, 0.9, 0.0, 0.0])
+    assert screen_tiles(10.0 * (deviation > 0), deviation).tolist() == (deviation > 0).tolist()
+    assert bool(screen_tiles(torch.ones(3), torch.zeros(3)).all())
+
+
 def test_fast_sizes_have_small_factors() -> None:
-    assert [fast_size(n) for n in (1, 511, 513, 722, 1001)] == [2, 512, 540, 750, 1024]
+    assert [fast_size(n) for n in (0, 1, 511, 513, 722, 1001)] == [2, 2, 512, 540, 750, 1024]

@@ -78,14 +78,18 @@ class TiltImaging:
 
     @classmethod
     def of(cls, series: TiltSeries, index: np.ndarray) -> TiltImaging:
-        """Of some images of a series; those that were weighted for their exposure before are taken as fresh."""
+        """Of some images of a series.
+
+        Whether motion correction weighted the frames does not matter here: it weighs them against each other and
+        keeps the noise of their sum even, so that images are still to be weighted against each other.
+        """
         found = [None if series.ctf is None else series.ctf.of(int(k)) for k in index]
         exposure = series.prior_exposure + np.nan_to_num(series.exposure) / 2
         return cls(
             tuple(one if one is not None and math.isfinite(one.defocus) else None for one in found),
             series.optics,
             series.hand,
-            np.full(len(index), np.nan) if series.dose_weighted else exposure[index],
+            exposure[index],
         )
 
     @property

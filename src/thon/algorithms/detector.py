@@ -3,8 +3,8 @@
 A corrected frame is ``(frame − dark) · gain``. References are fitted to the frames once: turned, inverted where they
 divide, and brought from the physical pixels to super-resolution ones or back.
 
-K2 and K3 gains multiply. The one that EPU writes beside EER movies (`.gain`) divides, as RELION's documentation says of
-it (Movie compression, "Falcon4 EER"); in both, zero marks a dead pixel.
+K2 and K3 gains multiply, and so does the one that EPU writes beside EER movies (`.gain`). Other references for EER
+divide, as RELION's documentation says of them (Movie compression, "Falcon4 EER"). In all, zero marks a dead pixel.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class DetectorOptions(Options):
     """Mirroring after the turn: up-down is MotionCor's 1, left-right its 2."""
 
     invert_gain: bool | None = None
-    """Divide by the gain's values instead of multiplying; unless said, so for EER only."""
+    """Divide by the gain's values instead of multiplying; unless said, so for EER only, if the gain is no `.gain`."""
 
     largest_gain: Annotated[float, Unit("× the median"), Gt(1), Advanced()] = 5.0
     """Pixels that the gain raises by more than this are defects: they hardly see electrons."""
@@ -77,7 +77,7 @@ def prepare_detector(
     dark: Num[np.ndarray, "dark_rows dark_columns"] | None = None,
     defects: Bool[np.ndarray, "rows columns"] | None = None,
     *,
-    events: bool = False,
+    divides: bool = False,
     options: DetectorOptions | None = None,
 ) -> DetectorCorrection:
     """Fit a detector's references to its frames.
@@ -87,8 +87,8 @@ def prepare_detector(
         gain: Gain reference; of the same grid as the frames, or one that is 2, 4 or 8 times finer or coarser.
         dark: What one frame shows without a beam, in the orientation of the frames, on such a grid as well: a pixel
             that is divided into four has a quarter of it in each.
-        defects: True where a pixel is bad, on the grid of the frames.
-        events: Frames are rendered from EER, whose gain divides.
+        defects: True where a pixel is bad, in the orientation of the frames, on such a grid as well.
+        divides: Whether the gain divides where the options do not say.
         options: Orientation of the gain.
 
     Raises:
@@ -98,7 +98,7 @@ def prepare_detector(
     bad = np.zeros(frame_shape, bool)
     factor = offset = None
     if gain is not None:
-        inverted = events if options.invert_gain is None else options.invert_gain
+        inverted = divides if options.invert_gain is None else options.invert_gain
         factor, dead = fit_gain(gain, frame_shape, options, inverted=inverted)
         bad |= dead
     if dark is not None:
@@ -107,9 +107,7 @@ def prepare_detector(
         level = level * (dark.size / (frame_shape[0] * frame_shape[1]))
         offset = -level if factor is None else -level * factor
     if defects is not None:
-        if defects.shape != frame_shape:
-            raise InputError("defects and frames differ in size", got=defects.shape, expected=frame_shape)
-        bad |= defects
+        bad |= _fit_grid(defects, frame_shape, "map of defects") > 0
     return DetectorCorrection(_tensor(factor), _tensor(offset), torch.from_numpy(bad))
 
 

@@ -107,7 +107,6 @@ def correct_motion(
     # Tracks need no more than a rough idea of how fast the signal fades.
     fading = exposure if known else replace(exposure, frame=1.0, prior=0.0)
     threads = torch.get_num_threads()
-    torch.set_num_threads(options.threads or threads)
     try:
         found = _correct(frames, pixel_size, options, fading, torch.device(device), tell)
         return replace(found, motion=replace(found.motion, frame_exposure=exposure.frame))
@@ -130,6 +129,7 @@ def _correct(
     first = frames[options.first] if len(frames) > options.first else np.empty((0, 0))
     shape = (int(first.shape[0]), int(first.shape[1]))
     plan = plan_frames(shape, len(frames), pixel_size, exposure.frame, options)
+    torch.set_num_threads(plan.threads)
     tell(0.0, "reading frames")
     spectra, held = load_spectra(frames, plan, pixel_size, exposure, options, device)
     tell(0.3, "tracking the frames")
@@ -219,6 +219,6 @@ def motion_memory(
     pixels = plan.number * math.prod(image_shape)
     held = 4 * pixels if plan.held else 0
     adding = adding_bytes(image_shape, options, plan.planes, plan.batch)
-    memory = held + max(plan.comparing_bytes, adding) + streaming_bytes(image_shape, options)
+    memory = held + max(plan.comparing_bytes, adding) + streaming_bytes(image_shape, options, plan.threads)
     seconds = _SPECTRUM_TIME * pixels + _TRACK_TIME * plan.spectra_bytes / 8 + _SUM_TIME * pixels
     return int(memory), seconds

@@ -155,6 +155,7 @@ class FramePlan:
         shape: Grid on which they are compared.
         planes: Images for a sum into which frames are added, with different weights.
         batch: Frames that are added at a time.
+        threads: Threads, each of which has a frame on its way.
         held: Whether all frames stay in memory between the two passes.
     """
 
@@ -165,6 +166,7 @@ class FramePlan:
     shape: tuple[int, int]
     planes: int
     batch: int
+    threads: int
     held: bool
 
     @property
@@ -197,33 +199,46 @@ def plan_frames(
         raise InputError("no frame is left", got=f"frames {options.first} to {last} of {frames}")
     wanted = options.track.group_exposure / frame_exposure if frame_exposure > 0 else 1.0
     group = max(1, min(round(wanted), number // 4))
-    budget = options.memory * 1e9
-    free = budget - streaming_bytes(image_shape, options)
-    planes, batch = next((pair for pair in _PLANES if adding_bytes(image_shape, options, *pair) <= free), _PLANES[-1])
-    adding = adding_bytes(image_shape, options, planes, batch)
-    if free < adding:
-        needed = f"at least {(budget - free + adding) * 1.01 / 1e9:.2f} GB"
-        raise InputError("a frame of this size does not fit the declared memory", got=f"{options.memory:g} GB",
-                         expected=needed, mend="allow more memory, or use a larger bin")  # fmt: skip
+    threads, planes, batch, free = _fit_memory(image_shape, options)
     pixel = max(options.track.max_resolution / 2, pixel_size)
     while True:
         shape = (_fast(image_shape[0] * pixel_size / pixel), _fast(image_shape[1] * pixel_size / pixel))
         shape = (min(shape[0], image_shape[0]), min(shape[1], image_shape[1]))
-        plan = FramePlan(image_shape, options.first, number, group, shape, planes, batch, held=False)
+        plan = FramePlan(image_shape, options.first, number, group, shape, planes, batch, threads, held=False)
         if plan.comparing_bytes <= free or min(shape) <= 64:
             break
         pixel *= 1.1
     frame_bytes = 4 * number * image_shape[0] * image_shape[1]
+    adding = adding_bytes(image_shape, options, planes, batch)
     return replace(plan, held=max(plan.comparing_bytes, adding) + frame_bytes <= free)
 
 
-def streaming_bytes(image_shape: tuple[int, int], options: MotionOptions) -> int:
+def _fit_memory(image_shape: tuple[int, int], options: MotionOptions) -> tuple[int, int, int, float]:
+    """Threads, planes and frames at a time that the memory allows, and what is left beside frames on their way, bytes.
+
+    Raises:
+        InputError: Not even one frame fits.
+    """
+    budget, smallest = options.memory * 1e9, adding_bytes(image_shape, options, *_PLANES[-1])
+    threads = options.threads or torch.get_num_threads()
+    while threads > 1 and budget < streaming_bytes(image_shape, options, threads) + smallest:
+        threads -= 1
+    free = budget - streaming_bytes(image_shape, options, threads)
+    if free < smallest:
+        needed = f"at least {(budget - free + smallest) * 1.01 / 1e9:.2f} GB"
+        raise InputError("a frame of this size does not fit the declared memory", got=f"{options.memory:g} GB",
+                         expected=needed, mend="allow more memory, or use a larger bin")  # fmt: skip
+    planes, batch = next(pair for pair in _PLANES if adding_bytes(image_shape, options, *pair) <= free)
+    return threads, planes, batch, free
+
+
+def streaming_bytes(image_shape: tuple[int, int], options: MotionOptions, threads: int) -> int:
     """Memory of frames on their way, one for each thread: as their source makes them, and their half-transformed rows.
 
     What PyTorch and Numba take for themselves is a part of it.
     """
     frame = 4 * math.prod(image_shape)
-    return int(350e6 + max(1, options.threads) * (2.2 * frame + frame / options.sums.bin))
+    return int(350e6 + threads * (2.2 * frame + frame / options.sums.bin))
 
 
 def adding_bytes(image_shape: tuple[int, int], options: MotionOptions, planes: int, batch: int) -> int:

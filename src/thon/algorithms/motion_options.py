@@ -119,4 +119,4 @@ class MotionOptions(Options):
     """Memory that may be used. Frames are read twice, and compared at a coarser pixel, to keep within it."""
 
     threads: Annotated[int, Unit("1"), Ge(0), Provided()] = 1
-    """Threads; 0 leaves the number to PyTorch."""
+    """Threads, or fewer where the memory does not hold a frame for each; 0 leaves the number to PyTorch."""

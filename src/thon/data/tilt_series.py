@@ -42,7 +42,6 @@ class TiltSeries:
             said, and the nominal geometry has 0.
         ctf: CTF of each image; None where not fitted.
         halves: Files of the even and the odd frames' sum of each image; empty where there are none.
-        dose_weighted: Whether the images were weighted for the exposure before them, as motion correction does.
     """
 
     name: str
@@ -60,7 +59,6 @@ class TiltSeries:
     tilt_axis: float | None = None
     ctf: TiltCtf | None = None
     halves: tuple[tuple[ImageRef, ImageRef], ...] = ()
-    dose_weighted: bool = False
 
     def __post_init__(self) -> None:
         n = len(self.images)

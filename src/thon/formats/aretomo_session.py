@@ -30,6 +30,8 @@ DONE_FILE = "MdocDone.txt"
 SESSION_FILE = "AreTomo3_Session.json"
 
 _TIMES_HEADER = "Tilt_Series,GPU,Operation,Time(s)"
+_INPUT, _OUTPUT = ("InPrefix", "Gain", "Dark", "DefectFile"), ("TmpDir", "OutDir")
+
 _LOW_TILT = 30.9
 """Tilts up to this angle count for Bad_Patch_Low, degrees."""
 
@@ -119,8 +121,8 @@ class AreTomoSession:
 
     Args:
         parameters: Every flag that is no file; converters read kV, Cs, AmpContrast, PixSize, McBin, VolZ and AtBin.
-        input: InPrefix, Gain, Dark, DefectFile.
-        output: TmpDir, OutDir.
+        input: InPrefix, Gain, Dark, DefectFile; written as empty texts where they are not given.
+        output: TmpDir, OutDir; the same.
         version: Of the program.
         name: Of the program.
         time: When the session began, as text.
@@ -248,8 +250,8 @@ def write_session(folder: PathLike, session: AreTomoSession) -> None:
     """
     content = {
         "software": {"name": session.name, "version": session.version},
-        "input": dict(session.input),
-        "output": dict(session.output),
+        "input": dict.fromkeys(_INPUT, "") | dict(session.input),
+        "output": dict.fromkeys(_OUTPUT, "") | dict(session.output),
         "parameters": dict(session.parameters),
         "Time": session.time,
     }
@@ -295,8 +297,7 @@ def read_session(path: PathLike) -> AreTomoSession:
 
 
 def _of_flat(content: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    places = {"InPrefix": "input", "Gain": "input", "Dark": "input", "DefectFile": "input", "TmpDir": "output"}
-    places |= {"OutDir": "output"}
+    places = dict.fromkeys(_INPUT, "input") | dict.fromkeys(_OUTPUT, "output")
     parts: dict[str, dict[str, Any]] = {"software": {}, "input": {}, "output": {}, "parameters": {}}
     for key, value in content.items():
         if key in ("Name", "Version"):

@@ -117,7 +117,8 @@ def write_ctf_table(path: PathLike, table: AreTomoCtf) -> None:
     lines = [columns]
     for k in range(len(table.image)):
         u, v = np.nan_to_num(table.defocus[k])
-        values = np.nan_to_num([table.azimuth[k], table.phase[k], table.correlation[k], table.resolution[k]]) + 0.0
+        fitted = np.nan_to_num([table.azimuth[k], table.phase[k], table.correlation[k], table.resolution[k]])
+        values = fitted.round(4) + 0.0
         hand = f" {table.hand[k]:3d}" if table.hand.any() else ""
         fit = f"{values[0]:8.2f} {values[1]:8.4f} {values[2]:8.4f} {values[3]:9.4f}"
         lines.append(f"{table.image[k] + 1:4d}  {u:9.2f} {v:9.2f} {fit}{hand}")

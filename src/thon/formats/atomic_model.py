@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import zlib
 from pathlib import Path
 
 import gemmi
@@ -37,6 +39,8 @@ def read_atomic_model(path: PathLike, *, waters: bool = False) -> AtomicModel:
     """
     if not Path(path).is_file():
         raise InputError("there is no such file", path=path, expected="a PDB or mmCIF file")
+    if Path(path).suffix.lower() == ".gz":
+        _require_whole(path)
     try:
         structure = gemmi.read_structure(str(path))
     except (RuntimeError, ValueError) as error:
@@ -58,6 +62,16 @@ def read_atomic_model(path: PathLike, *, waters: bool = False) -> AtomicModel:
         occupancy=numbers[:, 4],
         hydrogens=numbers[:, 5],
     )
+
+
+def _require_whole(path: PathLike) -> None:
+    """Refuse gzip that breaks off: gemmi takes what is left of it for the model."""
+    try:
+        with gzip.open(path) as file:
+            while file.read(1 << 20):
+                pass
+    except (EOFError, OSError, zlib.error) as error:
+        raise FormatError("is no whole gzip file", path=path, got=error, mend="copy it again") from error
 
 
 def _atoms(residue: gemmi.Residue) -> tuple[list[str], Float[np.ndarray, "atoms 6"]]:

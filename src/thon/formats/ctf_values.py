@@ -9,6 +9,8 @@ from jaxtyping import Float, Int
 
 from thon.data.ctf import Ctf, CtfFit, TiltCtf
 
+_NO_PHASE = 5e-3  # degrees: half of the last digit of formats that say it in two
+
 UNKNOWN = Ctf(float("nan"), float("nan"), float("nan"), float("nan"))
 """Standard deviations where a format has none."""
 
@@ -57,6 +59,11 @@ def tilt_ctf(
         score=unknown if score is None else score,
         resolution=unknown if resolution is None else resolution,
     )
+
+
+def has_phase_shift(ctf: TiltCtf, index: Int[np.ndarray, "kept"] | slice = slice(None)) -> bool:
+    """Whether any of the images has a phase shift; what rounding leaves of zero is none."""
+    return bool(np.abs(ctf.phase_shift[index]).max(initial=0) > _NO_PHASE)
 
 
 def select_ctf(ctf: TiltCtf, index: Int[np.ndarray, "kept"] | Sequence[int]) -> TiltCtf:

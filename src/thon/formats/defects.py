@@ -35,8 +35,8 @@ def read_defects(path: PathLike, shape: tuple[int, int]) -> Bool[np.ndarray, "ro
     Args:
         path: MotionCor text (rows of ``x y w h``), SerialEM text (``BadColumns`` ...), or an image in which every
             value but 0 is a defect. Which it is, is seen from its content.
-        shape: (rows, columns) of the frames as they are read. SerialEM's lists and images may be of a grid that is
-            finer or coarser by a whole number; MotionCor's are in pixels of the frames.
+        shape: (rows, columns) of the frames as they are stored. SerialEM's lists and images may be of a grid that is
+            finer or coarser by a whole number; MotionCor's are in pixels of the frames, for EER of the sensor.
 
     Raises:
         InputError: If the file is missing, or does not fit the frames: a rectangle outside, another camera's size.

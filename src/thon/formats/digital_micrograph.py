@@ -5,6 +5,7 @@ A DM4 file begins with the top row of the picture; the house begins with the bot
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 from pathlib import Path
@@ -36,7 +37,7 @@ def read_dm4(path: str | os.PathLike[str]) -> Num[np.ndarray, "rows columns"]:
     """
     path = Path(path)
     try:
-        with path.open("rb") as file:
+        with _Counted(io.FileIO(path)) as file:
             _check_header(file, path)
             try:
                 found = _largest_image(file)
@@ -48,6 +49,19 @@ def read_dm4(path: str | os.PathLike[str]) -> Num[np.ndarray, "rows columns"]:
     if found is None:
         raise FormatError("no image of rows and columns in it", path=path, expected="a DM4 file of one grey image")
     return np.ascontiguousarray(found[::-1])
+
+
+class _Counted(io.BufferedReader):
+    """A file no count of which exceeds its size: dm4 makes room for whatever a damaged one says, be it terabytes.
+
+    All that it reads eight bytes at a time, for us, are counts and lengths.
+    """
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(size)
+        if size == 8 and int.from_bytes(data, "big") > os.fstat(self.fileno()).st_size:
+            raise EOFError(f"a count of {int.from_bytes(data, 'big')} in it")
+        return data
 
 
 def _check_header(file: BinaryIO, path: Path) -> None:

@@ -1,12 +1,13 @@
 """EER movies (electron event representation) of Falcon cameras: TIFF pages, each a frame of compressed events.
 
-Compression 65000 has symbols of 8 + 2 + 2 bits, 65001 of 7 + 2 + 2, 65002 those that tags 65007 to 65009 say.
+Compression 65000 has symbols of 8 + 2 + 2 bits, also where they only skip; 65001 of 7 + 2 + 2, and 65002 those that
+tags 65007 to 65009 say, both without bits for a position where there is none.
 A first page that is not compressed is the camera's own sum and is passed over, as is any page of another compression.
 The first page also holds metadata of the acquisition as XML (tag 65001).
 
-Rows are turned over like those of every TIFF, see docs/decisions/0006-eer.md. A frame's stream may end as it likes: at
-the last pixel, with an event beyond it, with padding, or with its bytes. A file that ends before a frame's bytes is
-refused when it is opened.
+Rows are not turned over, although the file is a TIFF: the stream begins with the bottom row of the picture, as RELION
+and MotionCor3 have it (docs/decisions/0006-eer.md). A frame's stream may end as it likes: at the last pixel, with an
+event beyond it, with padding, or with its bytes. A file that ends before a frame's bytes is refused when it is opened.
 
 Source: Thermo Fisher's description of the format (EerReaderLib's README), Guo et al. 2020 (IUCrJ 7, 860).
 """
@@ -45,11 +46,13 @@ class EerLayout:
         skip: For the number of pixels without an event.
         horizontal: For the position across the pixel.
         vertical: For the position along the columns.
+        padded: Whether symbols that only skip have the bits for a position all the same, as compression 65000 has it.
     """
 
     skip: int
     horizontal: int = 2
     vertical: int = 2
+    padded: bool = False
 
     @property
     def finest(self) -> int:
@@ -58,9 +61,14 @@ class EerLayout:
         return 1 if max(self.horizontal, self.vertical) > 2 else 1 << min(self.horizontal, self.vertical)
 
     @property
-    def bits(self) -> tuple[int, int, int]:
-        """Widths of an event's three parts: pixels skipped, horizontal and vertical sub-pixel."""
-        return self.skip, self.horizontal, self.vertical
+    def bits(self) -> tuple[int, int, int, int]:
+        """Widths of an event's three parts (pixels skipped, horizontal and vertical sub-pixel) and of a mere skip."""
+        whole = self.skip + self.horizontal + self.vertical
+        return self.skip, self.horizontal, self.vertical, whole if self.padded else self.skip
+
+
+PROTOTYPE, FALCON_4 = EerLayout(8, padded=True), EerLayout(7)
+"""Symbols of compression 65000 and of 65001."""
 
 
 class EerMovie(MovieFile):
@@ -197,7 +205,7 @@ def _shape(page: TiffDirectory) -> tuple[int, int]:
 def _layout(page: TiffDirectory) -> EerLayout:
     compression = page.number(_COMPRESSION, 1)
     if compression != 65002:
-        return EerLayout(8 if compression == 65000 else 7)
+        return PROTOTYPE if compression == 65000 else FALCON_4
     layout = EerLayout(page.number(65007, 7), page.number(65008, 2), page.number(65009, 2))
     if not (1 <= layout.skip <= 16 and 0 <= layout.horizontal <= 4 and 0 <= layout.vertical <= 4):
         raise FormatError(f"page {page.page} has no symbols that EER has", path=page.file.path, got=layout)

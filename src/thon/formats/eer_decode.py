@@ -1,8 +1,8 @@
 """Decoding electron events straight into a sum of frames, in Numba.
 
 A frame is a stream of symbols, least significant bits first: `skip` bits count pixels without an event; unless they
-are all ones, an event follows in the next pixel, with `horizontal` and `vertical` bits for where in it. The stream
-walks through the pixels row by row.
+are all ones, an event follows in the next pixel, with `horizontal` and `vertical` bits for where in it. (Compression
+65000 has those bits, for nothing, also after a mere skip.) The stream walks through the pixels row by row.
 
 Scattered additions to an array of 64 MB wait for memory. So several frames are decoded together, a few rows at a time:
 the rows are read once, in order, into the second-level cache, and there they stay until the last frame has added its
@@ -33,12 +33,12 @@ def add_events(
     data: np.ndarray,
     starts: np.ndarray,
     stops: np.ndarray,
-    layout: tuple[int, int, int],
+    layout: tuple[int, int, int, int],
     shape: tuple[int, int],
     sampling: int,
     out: np.ndarray,
 ) -> int:
-    """Add frames of electron events to an array, the last row of the sensor first.
+    """Add frames of electron events to an array.
 
     Whatever the bits say, nothing outside `data[starts[k]:stops[k]]` is read and nothing outside `out` written. A frame
     ends at its last pixel or with its bits.
@@ -47,7 +47,7 @@ def add_events(
         data: Bytes.
         starts: First byte of each frame.
         stops: Byte after the last of each frame.
-        layout: Bits of a symbol: skip, horizontal, vertical.
+        layout: Bits of a symbol: skip, horizontal, vertical; and of one that only skips.
         shape: (rows, columns) of the sensor.
         sampling: Samples across a sensor's pixel: 1, 2 or 4, at most what the sub-pixel bits tell.
         out: (rows · sampling, columns · sampling), in memory one row after another.
@@ -109,7 +109,7 @@ def _add_events(data, starts, stops, layout, sensor, flat, block):
     touched = flat.dtype.type(0)
     for first in range(0, rows, block):
         last = min(rows, first + block)
-        touched += _read_lines(flat, (rows - last) * sampling * wide, (rows - first) * sampling * wide)
+        touched += _read_lines(flat, first * sampling * wide, last * sampling * wide)
         for k in range(frames):
             bits[k], places[k], added = _add_rows(
                 data, bits[k], stops[k], places[k], layout, sensor, (first, last), flat
@@ -123,20 +123,21 @@ def _add_events(data, starts, stops, layout, sensor, flat, block):
 @no_type_check
 def _add_rows(data, bit, stop, place, layout, sensor, window, flat):
     """One frame's events in some rows; gives where the stream goes on, the pixel there, and the number of events."""
-    skip_bits, across_bits, down_bits = layout
-    rows, columns, sampling = sensor
+    skip_bits, across_bits, down_bits, bare_bits = layout
+    _, columns, sampling = sensor
     first, last = window
     level = sampling >> 1
     whole = skip_bits + across_bits + down_bits
     skip_mask = np.uint64((1 << skip_bits) - 1)
     skip_step, whole_step, down_step = np.uint64(skip_bits), np.uint64(whole), np.uint64(skip_bits + across_bits)
+    bare_step = np.uint64(bare_bits)
     across_mask, down_mask = np.uint64((1 << across_bits) - 1), np.uint64((1 << down_bits) - 1)
     # Positions in a pixel are signed, from its centre: turning the sign bit over makes them count from its edge.
     across_sign, down_sign = np.uint64(1 << across_bits >> 1), np.uint64(1 << down_bits >> 1)
     across_drop, down_drop = np.uint64(across_bits - level), np.uint64(down_bits - level)
     wide, one = columns * sampling, flat.dtype.type(1)
     row_start, row_end, end = first * columns, (first + 1) * columns, last * columns
-    base = ((rows - first) * sampling - 1) * wide
+    base = first * sampling * wide
     events = 0
     while True:
         known = min(_LOADED, stop * 8 - bit)
@@ -149,20 +150,20 @@ def _add_rows(data, bit, stop, place, layout, sensor, window, flat):
             at = place + np.int64(skip)
             if skip == skip_mask:
                 place = at
-                word >>= skip_step
-                used += skip_bits
+                word >>= bare_step
+                used += bare_bits
                 continue
             if at >= end:
                 return bit + used, place, events
             while at >= row_end:
                 row_start = row_end
                 row_end += columns
-                base -= sampling * wide
+                base += sampling * wide
             index = base + at - row_start
             if sampling > 1:
                 across = np.int64((((word >> skip_step) & across_mask) ^ across_sign) >> across_drop)
                 down = np.int64((((word >> down_step) & down_mask) ^ down_sign) >> down_drop)
-                index = base - down * wide + (at - row_start) * sampling + across
+                index = base + down * wide + (at - row_start) * sampling + across
             # Unsigned, so that Numba does not ask whether it counts from the end.
             flat[np.uint64(index)] += one
             events += 1

@@ -12,23 +12,24 @@ from numba import njit
 
 
 @no_type_check
-def encode_events(events: np.ndarray, shape: tuple[int, int], layout: tuple[int, int, int]) -> tuple[bytes, int]:
+def encode_events(events: np.ndarray, shape: tuple[int, int], layout: tuple[int, int, int, int]) -> tuple[bytes, int]:
     """Stream of one frame.
 
     Args:
-        events: (row, column) of each event, on a grid four times finer than the sensor, bottom row first.
+        events: (row, column) of each event, on a grid four times finer than the sensor.
         shape: (rows, columns) of the sensor.
-        layout: Bits of a symbol: skip, horizontal, vertical; of the latter at most two.
+        layout: Bits of a symbol: skip, horizontal, vertical, of the latter at most two; and of one that only skips.
 
     Returns:
         The stream, and the number of events that coincided with others in a pixel.
     """
     rows, columns = shape
-    keys = _sorted(_keys(np.ascontiguousarray(events, np.int64), rows, columns), rows * columns * 16)
-    skip, horizontal, vertical = layout
-    most = len(keys) * sum(layout) + (rows * columns // ((1 << skip) - 1) + 2) * (skip + 8)
+    keys = _sorted(_keys(np.ascontiguousarray(events, np.int64), columns), rows * columns * 16)
+    skip, horizontal, vertical, bare = layout
+    whole = skip + horizontal + vertical
+    most = len(keys) * whole + (rows * columns // ((1 << skip) - 1) + 2) * (whole + 8)
     stream = np.zeros(most // 8 + 16, np.uint8)
-    used, lost = _write_symbols(keys, rows * columns, (skip, horizontal, vertical), stream)
+    used, lost = _write_symbols(keys, rows * columns, (skip, horizontal, vertical, bare), stream)
     # An even number of bytes, as other readers want it.
     return stream[: used + used % 2].tobytes(), lost
 
@@ -42,11 +43,11 @@ def _scramble(place):
 
 @njit(nogil=True, cache=True)
 @no_type_check
-def _keys(events, rows, columns):
-    """A number for each event that sorts by pixel, the first row of the stream being the last of the picture."""
+def _keys(events, columns):
+    """A number for each event that sorts by pixel."""
     keys = np.empty(len(events), np.uint64)
     for k in range(len(events)):
-        row, column = rows * 4 - 1 - events[k, 0], events[k, 1]
+        row, column = events[k, 0], events[k, 1]
         place = (row >> 2) * columns + (column >> 2)
         within = np.uint64((row & 3) << 2 | column & 3)
         keys[k] = np.uint64(place) << np.uint64(4) | (within ^ _scramble(place))
@@ -78,7 +79,7 @@ def _sorted(keys, end):
 @no_type_check
 def _write_symbols(keys, total, layout, stream):
     """Fill the stream; gives the bytes used and the events left out."""
-    skip_bits, across_bits, down_bits = layout
+    skip_bits, across_bits, down_bits, bare_bits = layout
     longest = (1 << skip_bits) - 1
     across_sign, down_sign = np.uint64(1 << across_bits >> 1), np.uint64(1 << down_bits >> 1)
     word, held, used, lost, place = np.uint64(0), 0, 0, 0, 0
@@ -91,7 +92,7 @@ def _write_symbols(keys, total, layout, stream):
         run = at - place
         while run >= longest:
             word |= np.uint64(longest) << np.uint64(held)
-            held += skip_bits
+            held += bare_bits
             run -= longest
             while held >= 8:
                 stream[used] = word & np.uint64(255)

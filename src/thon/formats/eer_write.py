@@ -14,7 +14,7 @@ from jaxtyping import Int, Integer
 
 from thon.base.errors import InputError
 from thon.formats.atomic import atomic_path
-from thon.formats.eer import METADATA_TAG, EerLayout
+from thon.formats.eer import FALCON_4, METADATA_TAG, PROTOTYPE, EerLayout
 
 FINEST = 4
 """Places across a pixel of the sensor."""
@@ -54,8 +54,8 @@ def write_eer(
         frames: Of each raw frame, the (row, column) of every event in any order, on a grid four times finer than the
             sensor; row 0 is the bottom of the picture, as everywhere in the house. They are taken one after another.
         shape: (rows, columns) of the sensor.
-        layout: Bits of a symbol; those of compression 65001 (7, 2, 2) unless given, (8, 2, 2) is 65000, and any others
-            65002.
+        layout: Bits of a symbol; those of compression 65001 (`FALCON_4`) unless given, `PROTOTYPE` is 65000, and any
+            others 65002.
         final_image: Sum that some cameras write as first page; bottom row first, as uint16.
         metadata: Further items of the acquisition's metadata, such as ``exposureTime`` (s), ``totalDose`` (e/pixel)
             and ``sensorPixelSize.width`` (m). Numbers and sizes of the frames are written anyway.
@@ -67,14 +67,15 @@ def write_eer(
         InputError: If an event is outside the sensor, or there is no frame.
         StoreError: If the folder or the disk refuses.
     """
-    layout = layout or EerLayout(7)
-    if not (1 <= layout.skip <= 16 and max(layout.horizontal, layout.vertical) <= 2):
+    layout = layout or FALCON_4
+    usual = 1 <= layout.skip <= 16 and max(layout.horizontal, layout.vertical) <= 2
+    if not usual or (layout.padded and layout != PROTOTYPE):
         raise InputError("no symbols that EER has", path=path, got=layout, expected="1 to 16, 0 to 2 and 0 to 2 bits")
     lost = 0
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         writer = _PageWriter(file)
         if final_image is not None:
-            writer.add(_page(shape, 1, 16), np.ascontiguousarray(final_image[::-1], "<u2").tobytes())
+            writer.add(_page(shape, 1, 16), np.ascontiguousarray(final_image, "<u2").tobytes())
         count = 0
         for events in frames:
             data, missed = _encode(np.asarray(events), shape, layout, path)
@@ -164,10 +165,10 @@ class _PageWriter:
 
 
 def _frame_page(shape: tuple[int, int], layout: EerLayout) -> Entries:
-    compression = {(8, 2, 2): 65000, (7, 2, 2): 65001}.get(layout.bits, 65002)
+    compression = {PROTOTYPE: 65000, FALCON_4: 65001}.get(layout, 65002)
     entries = _page(shape, compression, 1)
     if compression == 65002:
-        entries |= {tag: _field(_SHORT, bits) for tag, bits in zip((65007, 65008, 65009), layout.bits, strict=True)}
+        entries |= {tag: _field(_SHORT, bits) for tag, bits in zip((65007, 65008, 65009), layout.bits, strict=False)}
     return entries
 
 

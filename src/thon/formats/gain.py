@@ -1,11 +1,9 @@
 """Gain and dark references of detectors: MRC, TIFF, `.gain` (which is one of the two) and DM4.
 
 Rows come bottom first, as those of every image in the house: MRC as it is stored, TIFF and DM4 turned over
-(docs/decisions/0005-tiff-rows.md). RELION and IMOD turn TIFF over as well, so what fits there fits here unturned; for
-TIFF movies with an MRC gain other programs (MotionCor2, cisTEM) may need a flip that is not needed here. A gain in MRC
-that was made from DM4 without turning it over needs `flip_gain` up-down; the test of orientation says so.
-
-Whether values multiply (K2, K3) or divide (EER's `.gain`) is not in the file: see `thon.algorithms.detector`.
+(docs/decisions/0005-tiff-rows.md), but `.gain` as it is stored, like the EER movies beside which EPU writes it
+(0006-eer.md). RELION does the same with all of them, so what fits there fits here unturned. A gain in MRC that was made
+from DM4 without turning it over needs `flip_gain` up-down; the test of orientation says so.
 """
 
 from __future__ import annotations
@@ -20,6 +18,7 @@ from thon.base.errors import FormatError, InputError
 from thon.formats.digital_micrograph import VERSIONS, read_dm4
 from thon.formats.image_stack import no_such_file
 from thon.formats.images import open_images
+from thon.formats.tiff_directory import MAGIC
 
 
 def read_gain(path: str | os.PathLike[str]) -> Float32[np.ndarray, "rows columns"]:
@@ -44,6 +43,11 @@ def read_gain(path: str | os.PathLike[str]) -> Float32[np.ndarray, "rows columns
     return gain
 
 
+def gain_divides(gain: str | os.PathLike[str], movie: str | os.PathLike[str]) -> bool:
+    """Whether frames are divided by a gain reference: those of EER are, unless it is EPU's `.gain`."""
+    return Path(movie).suffix.lower() == ".eer" and not _is_epu_gain(Path(gain))
+
+
 def read_dark(path: str | os.PathLike[str]) -> Float32[np.ndarray, "rows columns"]:
     """A dark reference: what one raw frame shows without a beam.
 
@@ -52,6 +56,10 @@ def read_dark(path: str | os.PathLike[str]) -> Float32[np.ndarray, "rows columns
         FormatError: If its bytes are not what its format says.
     """
     return _read_reference(path, "a dark reference")
+
+
+def _is_epu_gain(path: Path) -> bool:
+    return path.suffix.lower() == ".gain"
 
 
 def _read_reference(path: str | os.PathLike[str], what: str) -> Float32[np.ndarray, "rows columns"]:
@@ -70,6 +78,8 @@ def _read_reference(path: str | os.PathLike[str], what: str) -> Float32[np.ndarr
             if len(stack) != 1:
                 raise InputError(f"{what} is one image", path=path, got=f"{len(stack)} images")
             image = stack.image(0)
+        if start in MAGIC and _is_epu_gain(path):
+            image = image[::-1]
     values = np.ascontiguousarray(image, np.float32)
     bad = values.size - int(np.isfinite(values).sum())
     if bad:

@@ -198,8 +198,11 @@ def write_tilt_com(path: PathLike, com: TiltCom) -> None:
     if com.full_image is not None:
         lines.append(f"FULLIMAGE {com.full_image[0]:g} {com.full_image[1]:g}")
         lines.append(f"SUBSETSTART {com.subset_start[0]:g} {com.subset_start[1]:g}")
-    lines += [f"XAXISTILT {com.x_axis_tilt:.8g}", f"OFFSET {com.angle_offset:.8g} {com.axis_offset:.8g}"]
-    lines += [f"SHIFT {com.shift[0]:.8g} {com.shift[1]:.8g}", "PERPENDICULAR", "MODE 2", "AdjustOrigin"]
+    offset = f"{com.angle_offset:.8g} {com.axis_offset:.8g}" if com.axis_offset else f"{com.angle_offset:.8g}"
+    lines += [f"XAXISTILT {com.x_axis_tilt + 0.0:.8g}", f"OFFSET {offset}"]
+    # The scale and what to do without a GPU are etomo's: other readers of this file do not go without them.
+    lines += [f"SHIFT {com.shift[0]:.8g} {com.shift[1]:.8g}", "SCALE 0.0 250.0", "PERPENDICULAR", "MODE 2"]
+    lines += ["AdjustOrigin", "ActionIfGPUFails 1,2"]
     if com.excluded:
         lines.append("EXCLUDELIST " + ",".join(str(number) for number in com.excluded))
     with atomic_path(path) as temporary:
@@ -210,7 +213,8 @@ def write_newstack_com(path: PathLike, com: NewstackCom) -> None:
     """Write a `newst.com` that `submfg newst.com` runs."""
     lines = ["$newstack -StandardInput", f"InputFile {com.source}", f"OutputFile {com.output}"]
     lines += [f"TransformFile {com.transforms}", "TaperAtFill 1,1", "AdjustOrigin"]
-    lines += [f"OffsetsInXandY {com.offset[0]:g},{com.offset[1]:g}", f"BinByFactor {com.binning:g}"]
+    lines += [f"OffsetsInXandY {com.offset[0]:g},{com.offset[1]:g}", "ImagesAreBinned 1.0"]
+    lines.append(f"BinByFactor {com.binning:g}")
     if com.size is not None:
         lines.append(f"SizeToOutputInXandY {com.size[0]:g},{com.size[1]:g}")
     with atomic_path(path) as temporary:

@@ -18,7 +18,7 @@ from jaxtyping import Float, Int
 from thon.base.errors import FormatError, InputError
 from thon.data.ctf import TiltCtf
 from thon.formats.atomic import atomic_path
-from thon.formats.ctf_values import tilt_ctf
+from thon.formats.ctf_values import has_phase_shift, tilt_ctf
 from thon.formats.text import PathLike, filled_lines, numeric_row, read_text, to_number
 
 _ASTIGMATISM, _ANGLE_RADIANS, _PHASE, _PHASE_RADIANS, _INVERTED, _CUT_ON = 1, 2, 4, 8, 16, 32
@@ -156,7 +156,7 @@ def ctf_to_defocus(
         tilt=np.stack([tilt[at], tilt[at]], -1).astype(np.float64),
         defocus=np.stack([ctf.defocus_u[at], ctf.defocus_v[at]], -1),
         angle=ctf.angle[at],
-        phase_shift=ctf.phase_shift[at] if np.abs(ctf.phase_shift[at]).max(initial=0) > 0 else None,
+        phase_shift=ctf.phase_shift[at] if has_phase_shift(ctf, at) else None,
     )
 
 

@@ -26,6 +26,8 @@ from thon.formats.text import PathLike, to_number
 from thon.formats.tlt import describe_angles
 
 MOVIE_SUFFIXES = (".eer", ".tif", ".tiff", ".mrc", ".mrcs", ".mrc.bz2", ".mrc.gz")
+# Entries of an image that all programs write, in about this order.
+_USUAL = ("TiltAngle", "SubFramePath", "DateTime")
 _AXIS = re.compile(r"tilt\s*axis\s*angle\s*=\s*([+-]?\d+\.?\d*)", re.IGNORECASE)
 
 
@@ -229,6 +231,7 @@ def _images(mdoc: Mdoc, path: PathLike, notes: list[str]) -> list[MdocSection]:
     if not sections:
         kinds = sorted({section.kind for section in mdoc.sections})
         raise FormatError("holds no images", path=path, got=", ".join(kinds), expected="[ZValue = …]")
+    sections = _without_cut(sections, notes)
     latest: dict[tuple[str, int], MdocSection] = {}
     for section in sections:
         key = section.value, round(_tilt(section, path))
@@ -243,6 +246,20 @@ def _images(mdoc: Mdoc, path: PathLike, notes: list[str]) -> list[MdocSection]:
     if len(set(movies)) < len(movies):
         notes.append("Several images name the same movie.")
     return list(latest.values())
+
+
+def _without_cut(sections: list[MdocSection], notes: list[str]) -> list[MdocSection]:
+    """All but a last section that lacks what all others have: the file is cut there, or still being written."""
+    if len(sections) < 2:
+        return sections
+    *others, last = sections
+    lacking = [key for key in _USUAL if key not in last.entries and all(key in other.entries for other in others)]
+    if not lacking:
+        return sections
+    notes.append(
+        f"Line {last.line}: {last.kind} {last.value} has no {lacking[0]}: the mdoc ends in it; it is left out."
+    )
+    return others
 
 
 def _stack_index(sections: list[MdocSection]) -> Int[np.ndarray, "tilts"]:
@@ -302,10 +319,16 @@ def _exposure(section: MdocSection, pixel_size: float | None, path: PathLike) ->
 
 def _order(sections: list[MdocSection], path: PathLike, notes: list[str]) -> Int[np.ndarray, "tilts"]:
     times = [parse_date(section.entries.get("DateTime", "")) for section in sections]
+    received = [section.number("PriorRecordDose", path) for section in sections]
+    tells = len({dose for dose in received if dose is not None}) == len(sections)
+    by_dose = np.argsort(np.argsort([dose or 0.0 for dose in received], kind="stable"))
     if all(time is not None for time in times):
         # Not timestamps, which a change to or from summer time would put in disorder.
         seconds = [(time - datetime.min).total_seconds() for time in times if time is not None]
         order = np.argsort(np.argsort(seconds, kind="stable"))
+        if tells and (order != by_dose).any():
+            notes.append("PriorRecordDose tells another order than DateTime, as if the clock had been set; it counts.")
+            return by_dose
         if len(set(seconds)) < len(seconds):
             notes.append("Several images have the same DateTime; among them the order of the file counts.")
         return order
@@ -314,11 +337,10 @@ def _order(sections: list[MdocSection], path: PathLike, notes: list[str]) -> Int
         notes.append(
             f"Line {bad.line}: DateTime '{bad.entries.get('DateTime', '')}' is no date; ZValue is taken as the order."
         )
+    elif tells:
+        notes.append("There is no DateTime; PriorRecordDose tells the acquisition order.")
+        return by_dose
     else:
-        received = [section.number("PriorRecordDose", path) for section in sections]
-        if len({dose for dose in received if dose is not None}) == len(sections):
-            notes.append("There is no DateTime; PriorRecordDose tells the acquisition order.")
-            return np.argsort(np.argsort([dose or 0.0 for dose in received], kind="stable"))
         notes.append("There is no DateTime; ZValue is taken as the acquisition order.")
     return np.argsort(np.argsort(_stack_index(sections), kind="stable"))
 

@@ -1,13 +1,12 @@
 """One door to movies, whatever their format: EER, TIFF, MRC (also gzip and bzip2).
 
-Row 0 is the bottom of the picture in all of them: MRC as the file has it, TIFF and EER, which is a TIFF, turned over
-(docs/decisions/0005-tiff-rows.md). So movie, gain reference and sum agree, and so do an EER and a TIFF of one exposure.
+Row 0 is the bottom of the picture in all of them: MRC and EER as the file has it, TIFF turned over
+(docs/decisions/0005-tiff-rows.md, 0006-eer.md). So movie, gain reference and sum agree, as they do in RELION.
 """
 
 from __future__ import annotations
 
 import importlib
-import itertools
 import os
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -186,10 +185,10 @@ def plan_groups(
 ) -> list[tuple[int, int]]:
     """Which raw frames are summed to one rendered frame each, as (start, stop) with stop not included.
 
-    Either `group` raw frames each, or as near to `target_exposure` each as whole raw frames allow: then a group begins
-    at the raw frame nearest to a multiple of the target, so that sizes differ by one at most and errors do not add up.
-    Without either, each raw frame is a group. Frames left over that do not fill a last group are dropped, as RELION and
-    AreTomo do: a group of fewer electrons would be noisier than the rest and break a constant exposure per frame.
+    Either `group` raw frames each, or the whole number of them that is nearest to `target_exposure`. Without either,
+    each raw frame is a group. All groups are of one size: RELION's record of a movie has one number (`rlnEERGrouping`),
+    and all frames have one exposure. Frames left over that do not fill a last group are dropped, as RELION and AreTomo
+    do.
 
     Args:
         frames: Number of raw frames.
@@ -201,23 +200,22 @@ def plan_groups(
         InputError: If both or only half of one way are given, or not one group can be filled.
     """
     size = _group_size(group, exposure_per_frame, target_exposure)
-    edges = [int(k * size + 0.5) for k in range(int(frames / size) + 2)]
-    groups = [(start, stop) for start, stop in itertools.pairwise(edges) if stop <= frames]
+    groups = [(start, start + size) for start in range(0, frames - size + 1, size)]
     if not groups:
         raise InputError(
             "not one group of frames can be filled",
-            got=f"{frames} raw frames, {size:g} in a group",
+            got=f"{frames} raw frames, {size} in a group",
             mend="choose a smaller group or target exposure",
         )
     return groups
 
 
-def _group_size(group: int | None, exposure_per_frame: float | None, target_exposure: float | None) -> float:
+def _group_size(group: int | None, exposure_per_frame: float | None, target_exposure: float | None) -> int:
     """Raw frames in a group, at least one."""
     if exposure_per_frame is None and target_exposure is None and (group is None or group >= 1):
-        return float(group or 1)
+        return group or 1
     if group is None and exposure_per_frame and target_exposure and min(exposure_per_frame, target_exposure) > 0:
-        return max(target_exposure / exposure_per_frame, 1.0)
+        return max(int(target_exposure / exposure_per_frame + 0.5), 1)
     raise InputError(
         "frames are grouped either by number or by exposure",
         got=f"group {group}, {exposure_per_frame} e/Å² a frame, target {target_exposure} e/Å²",

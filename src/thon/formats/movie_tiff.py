@@ -82,6 +82,12 @@ class _Coding:
         """Tiles down and across."""
         return -(-self.shape[0] // self.tile[0]), -(-self.shape[1] // self.tile[1])
 
+    @property
+    def plain_bytes(self) -> int:
+        """Of a page when decompressed: strips end with the picture, tiles go on beyond it."""
+        down, across = self.grid
+        return (self.shape[0] if across == 1 else down * self.tile[0]) * across * self.row_bytes
+
 
 class TiffMovie(MovieFile):
     """An open TIFF movie; use `thon.formats.movie_file.open_movie`."""
@@ -125,15 +131,13 @@ class TiffMovie(MovieFile):
                 expected=math.prod(coding.grid),
                 mend="copy the file again",
             )
-        size = coding.grid[0] * coding.grid[1] * coding.tile[0] * coding.row_bytes
         stored = int(segments[:, 1].sum())
-        # The last strip may be shorter than the others.
-        if size - coding.tile[0] * coding.row_bytes * coding.grid[1] > stored * _MOST_SHRUNK[coding.compression]:
+        if coding.plain_bytes > stored * _MOST_SHRUNK[coding.compression]:
             raise FormatError(
                 f"page {page.page} has too few bytes for its size",
                 path=self.path,
                 got=f"{stored:,} bytes",
-                expected=f"{size:,} bytes when decompressed",
+                expected=f"{coding.plain_bytes:,} bytes when decompressed",
                 mend="copy the file again",
             )
         return segments
@@ -206,6 +210,8 @@ def open_plain_tiff(path: Path) -> TiffMovie | None:
         pages = read_directories(file)
         coding = _coding(pages[0])
         if coding is None or _goes_on(pages, coding):
+            for page in pages:
+                page.segments()  # Whatever the coding, a file that is cut is refused here.
             file.close()
             return None
         return TiffMovie(file, pages, coding)

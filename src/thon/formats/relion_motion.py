@@ -72,7 +72,7 @@ def accumulated_motion(
 ) -> tuple[float, float, float]:
     """RELION's rlnAccumMotionTotal, Early and Late: length of the path, px of the rendered frame.
 
-    Early are the steps to frames that begin before 4 e/Å²; without a dose all are late.
+    Early are the steps to frames that end by 4 e/Å², as RELION 3.1 counts them; without a dose all are late.
 
     Args:
         motion: How the specimen moved.
@@ -80,8 +80,8 @@ def accumulated_motion(
         prior_exposure: Before the movie, e/Å².
     """
     steps = np.linalg.norm(np.diff(motion.displacement, axis=0), axis=1) / pixel_size
-    begins = prior_exposure + (motion.first + 1 + np.arange(len(steps))) * motion.frame_exposure
-    early = float(steps[begins < _EARLY].sum())
+    ends = prior_exposure + (motion.first + 2 + np.arange(len(steps))) * motion.frame_exposure
+    early = float(steps[ends <= _EARLY + 1e-6].sum())
     return float(steps.sum()), early, float(steps.sum()) - early
 
 
@@ -142,13 +142,14 @@ def write_movie_motion(path: PathLike, movie: MovieMotion, *, relative_to: PathL
         motion, note = _as_polynomial(motion, motion.local)
         notes.append(note)
     numbers = motion.first + 1 + np.arange(len(motion))
-    shift = -motion.displacement / movie.pixel_size
+    shift = np.full((movie.frames, 2), _NOT_OBSERVED)
+    shift[motion.first : motion.first + len(motion)] = -motion.displacement / movie.pixel_size
     blocks: StarFile = {
         "general": StarBlock(_general(movie, relative_to), {}),
         "global_shift": StarBlock(
             {},
             {
-                "rlnMicrographFrameNumber": [str(number) for number in numbers],
+                "rlnMicrographFrameNumber": [str(number) for number in range(1, movie.frames + 1)],
                 "rlnMicrographShiftX": [number_text(value) for value in shift[:, 1]],
                 "rlnMicrographShiftY": [number_text(value) for value in shift[:, 0]],
             },

@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from thon.base.errors import FormatError, InputError
 from thon.data.ctf import TiltCtf
-from thon.formats.ctf_values import order_defocus, tilt_ctf
+from thon.formats.ctf_values import has_phase_shift, order_defocus, tilt_ctf
 from thon.formats.star import StarBlock
 from thon.formats.text import LARGEST, PathLike
 
@@ -22,7 +22,7 @@ def number_text(value: float, old: str | None = None) -> str:
     """A number as RELION writes it; one that was read and not changed keeps the text it had."""
     if old is not None and _is_close(old, value):
         return old
-    return f"{value + 0.0:.6f}"
+    return f"{round(value, 6) + 0.0:.6f}"
 
 
 def row_number(path: Path, row: Mapping[str, str], *labels: str) -> float | None:
@@ -110,7 +110,7 @@ def ctf_columns(ctf: TiltCtf, old: Mapping[str, Sequence[str]]) -> dict[str, lis
     """
     count = len(ctf)
     columns = _defocus_columns(ctf, old)
-    if "rlnPhaseShift" in old or np.abs(ctf.phase_shift).max(initial=0) > 0:
+    if "rlnPhaseShift" in old or has_phase_shift(ctf):
         columns["rlnPhaseShift"] = numbers_column("rlnPhaseShift", ctf.phase_shift, old)
     for label, values in (("rlnCtfFigureOfMerit", ctf.score), ("rlnCtfMaxResolution", ctf.resolution)):
         if np.isfinite(values).all() and count:

@@ -367,6 +367,8 @@ def _losses(series: TiltSeries) -> list[str]:
     if series.ctf is not None and not np.isfinite(series.ctf.defocus[series.kept]).all():
         missing = [int(k) + 1 for k in series.kept if not np.isfinite(series.ctf.defocus[k])]
         notes.append(f"The CTFs of {series.name} are left out, since there is none for image {missing[0]}.")
+    if series.hand is None:
+        notes.append(f"The hand of {series.name} is not known: RELION wants rlnTomoHand, +1 or -1, to be put in.")
     dose = series.exposure[series.kept]
     if len(dose) and np.ptp(dose) > 1e-3 * np.abs(dose).max():
         notes.append(f"The images of {series.name} differ in dose, RELION has one: what was before each is written.")

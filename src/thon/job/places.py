@@ -1,9 +1,15 @@
-"""How paths are stored in a project, so that the project can be moved."""
+"""How paths are stored in a project, so that the project can be moved; where a walk for files goes."""
 
 from __future__ import annotations
 
+import itertools
+import json
 import os
+from collections.abc import Container, Iterable
 from pathlib import Path
+
+MARK = "project.json"
+"""File that makes a folder a project."""
 
 
 def stored(path: str | Path, root: Path) -> str:
@@ -22,3 +28,49 @@ def stored(path: str | Path, root: Path) -> str:
 def found(text: str, root: Path) -> str:
     """Absolute path of a stored text."""
     return os.path.normpath(os.path.join(os.path.abspath(root), text))
+
+
+def free_name(name: str, folder: str, taken: Container[str]) -> str:
+    """A name for one more thing, with its folder's in front where the name is taken, and a number where that is."""
+    longer = f"{folder}_{name}"
+    candidates = itertools.chain((name, longer), (f"{longer}_{k}" for k in itertools.count(2)))
+    return next(one for one in candidates if one not in taken)
+
+
+class Folders:
+    """The folders that a walk below a folder goes into: each once, wherever links lead, and no project of thon.
+
+    Args:
+        root: Where the walk begins.
+    """
+
+    def __init__(self, root: str | Path):
+        self._met = [os.path.realpath(root)]
+
+    def inside(self, folder: str, names: Iterable[str]) -> list[str]:
+        """Those of a folder's own folders, in order."""
+        return [name for name in sorted(names) if self._takes(os.path.join(folder, name))]
+
+    def _takes(self, path: str) -> bool:
+        return not is_project(path) and (not os.path.islink(path) or self._leads_elsewhere(path))
+
+    def _leads_elsewhere(self, link: str) -> bool:
+        """Whether a link leads neither to what was met, nor into it, nor to what holds it; then it is met."""
+        real = os.path.realpath(link)
+        if any(_holds(one, real) or _holds(real, one) for one in self._met):
+            return False
+        self._met.append(real)
+        return True
+
+
+def is_project(folder: str | Path) -> bool:
+    """Whether a folder is a project of thon; others have files of the same name."""
+    try:
+        content = json.loads(Path(folder, MARK).read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and "thon" in content
+
+
+def _holds(folder: str, path: str) -> bool:
+    return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)

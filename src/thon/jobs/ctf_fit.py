@@ -5,10 +5,16 @@ Writes NAME_ctf.mrc, the spectrum half measured and half model, NAME_ctf.png and
 
 from __future__ import annotations
 
+from typing import Annotated, Self
+
 import numpy as np
 import torch
+from annotated_types import Ge, Lt
+from pydantic import model_validator
 
 from thon.algorithms.ctf_fit import CtfFitOptions, CtfFitted, fit_ctf
+from thon.base.options import Unit
+from thon.data.ctf import SpecimenTilt
 from thon.data.micrograph import CtfMicrograph, Micrograph
 from thon.formats.ctffind import CtffindTable, write_ctffind
 from thon.formats.images import open_images
@@ -27,6 +33,18 @@ class CtfFitJobOptions(CtfFitOptions):
     use_spectrum: bool = False
     """Fit the sum of the frames' spectra where motion correction wrote it (--sums-spectrum): for movies whose motion
     could not be undone. Otherwise the dose-weighted micrograph shows rings to a finer resolution."""
+
+    specimen_tilt: Annotated[float | None, Unit("degrees"), Ge(0), Lt(90)] = None
+    """Inclination of the specimen, for --tilt given."""
+
+    specimen_axis: Annotated[float, Unit("degrees")] = 0.0
+    """Line of constant defocus of that specimen, anticlockwise from +y; defocus grows to the right of an upright one."""
+
+    @model_validator(mode="after")
+    def _is_given(self) -> Self:
+        if (self.tilt == "given") != (self.specimen_tilt is not None):
+            raise ValueError("tilt given and specimen_tilt go together: state both, or none")
+        return self
 
 
 def plan_ctf_fit(micrograph: Micrograph, options: CtfFitJobOptions, resources: Resources) -> Plan:
@@ -67,6 +85,7 @@ def ctf_fit(micrograph: Micrograph, options: CtfFitJobOptions, context: Context)
 
 def _fit(micrograph: Micrograph, options: CtfFitJobOptions) -> CtfFitted:
     image, _ = _read(micrograph.path)
+    given = None if options.specimen_tilt is None else SpecimenTilt(options.specimen_tilt, options.specimen_axis)
     spectrum = spectrum_pixel_size = None
     if micrograph.spectrum is not None and options.use_spectrum and options.tilt == "none" and not options.local:
         spectrum, spectrum_pixel_size = _read(micrograph.spectrum)
@@ -75,6 +94,7 @@ def _fit(micrograph: Micrograph, options: CtfFitJobOptions) -> CtfFitted:
         micrograph.pixel_size,
         micrograph.optics,
         options,
+        specimen_tilt=given,
         spectrum=spectrum,
         spectrum_pixel_size=spectrum_pixel_size,
     )

@@ -24,7 +24,7 @@ from thon.algorithms.tilt_ctf_geometry import defocus_at
 from thon.base.errors import InputError
 from thon.base.options import Options, Unit
 from thon.data.tilt_series import TiltSeries
-from thon.data.volume import Tomogram
+from thon.data.volume import Tomogram, Volume
 from thon.formats.aretomo_session import AreTomoSession, write_session
 from thon.formats.relion_tomo import RelionTomogram, read_tomograms, write_tomograms
 from thon.formats.tomostar import write_tomostar
@@ -55,7 +55,7 @@ class ExportTomogramsOptions(Options):
 @each(title="Export tomograms", stage="tomography")
 def export_tomograms(tomogram: Tomogram, options: ExportTomogramsOptions, context: Context) -> Path:
     listing = context.output("exported.txt")
-    series = tomogram.tilts
+    series = None if tomogram.tilts is None else _about_volume(tomogram.tilts, tomogram.volume)
     if options.write and series is None:
         raise InputError("the tilt series of this tomogram is not known", got=tomogram.series)
     folder = Path(options.folder).absolute() if options.folder else context.output("export")
@@ -81,6 +81,13 @@ def _write(
             return write_tomostar(folder / f"{series.name}.tomostar", series)
         case "aretomo":
             return _write_aretomo(folder, tomogram, series, options)
+
+
+def _about_volume(series: TiltSeries, volume: Volume) -> TiltSeries:
+    """The series with its geometry about the volume's centre, which others take for the specimen's."""
+    rigid = replace(series.geometry, local=None)
+    shift = rigid.project(np.array([volume.origin]))[:, 0]
+    return series.with_geometry(replace(series.geometry, shift=shift))
 
 
 def _write_relion(folder: Path, tomogram: Tomogram, series: TiltSeries) -> list[str]:

@@ -6,6 +6,7 @@ tilt and acquisition order. An exposure that nobody states is asked for, never g
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -21,6 +22,9 @@ from thon.formats.movie_names import parse_movie_name
 from thon.job.context import Context
 from thon.job.spec import each
 from thon.jobs.movie_sources import Found, Said, find_session, movie_stem, said_beside, said_by_name
+
+ASKED = 20
+"""So many movies are looked at before the exposure is asked for."""
 
 IMPLAUSIBLE = 5.0
 """Two statements of a pixel size that differ by more than this factor are about different images."""
@@ -63,28 +67,39 @@ def expand_movies(path: Path, options: ImportMoviesOptions) -> Found:
         InputError: If neither they nor the options say an exposure: it is asked for once, before anything is done.
     """
     found = find_session(path)
-    said = options.dose or options.frame_dose or options.unknown_dose
-    if not said and not any("metadata" in ports for ports in found.values()):
-        _ask_for_dose([ports["movie"][0] for ports in found.values()])
+    if not (options.dose or options.frame_dose or options.unknown_dose):
+        _ask_for_dose(found)
     return found
 
 
-def _ask_for_dose(movies: list[Path]) -> None:
-    # What EPU writes about a movie may come after it.
-    movie = next((one for one in movies if parse_movie_name(one).program != "EPU"), None)
-    if movie is None or movie.suffix.lower() == ".mdoc":
-        return
-    try:
-        with open_movie(movie) as file:
-            known = file.exposure_hint is not None and bool(file.exposure_hint.dose)
-    except ThonError:  # still being written, or broken: the import tells
-        return
-    if not known:
+def _ask_for_dose(found: Found) -> None:
+    """Ask, unless one of the first movies has an exposure, or what says it may yet come."""
+    silent: list[Path] = []
+    for ports in itertools.islice(found.values(), ASKED):
+        movie, beside = ports["movie"][0], ports.get("metadata", ())
+        says = _says_exposure(movie, *beside)
+        if says:
+            return
+        silent += [movie] if says is not None else []
+    if silent:
         raise InputError(
             "nobody says the exposure of the movies",
-            path=movie,
+            path=silent[0],
             mend="give it with --dose (of a movie) or --frame-dose; --unknown-dose goes on without dose weights",
         )
+
+
+def _says_exposure(movie: Path, metadata: Path | None = None) -> bool | None:
+    """Whether a movie or what stands beside it says the exposure; None where nobody can know yet."""
+    if movie.suffix.lower() == ".mdoc" or (metadata is None and parse_movie_name(movie).program == "EPU"):
+        return None  # what EPU writes about a movie may come after it
+    try:
+        if metadata is not None and said_beside(metadata, movie.name).exposure:
+            return True
+        with open_movie(movie) as file:
+            return file.exposure_hint is not None and bool(file.exposure_hint.dose)
+    except ThonError:  # still being written, or broken: the import tells
+        return None
 
 
 @each(title="Import movies", stage="import", expand=expand_movies)
@@ -106,6 +121,9 @@ def import_movies(movie: Path, options: ImportMoviesOptions, context: Context, m
             optics=Optics(options.voltage or said.voltage or 300.0, options.cs, options.amplitude_contrast),
             tilt=_tilt(said, options, context.item.removesuffix(movie_stem(movie.name))),
         )
+    if found.tilt is None or found.tilt.order == 0:
+        for note in said.notes:
+            context.log(note)
     _tell(found, promised, context)
     return found
 

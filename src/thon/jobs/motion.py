@@ -25,7 +25,7 @@ from thon.base.options import Unit
 from thon.data.micrograph import Micrograph
 from thon.data.movie import Movie
 from thon.formats.defects import read_defects
-from thon.formats.gain import read_dark, read_gain
+from thon.formats.gain import gain_divides, read_dark, read_gain
 from thon.formats.movie_file import MovieFile, open_movie, plan_groups
 from thon.formats.mrc import write_mrc
 from thon.formats.png import encode_png, write_png
@@ -120,7 +120,7 @@ def motion(movie: Movie, options: MotionJobOptions, context: Context) -> Microgr
             seed=context.seed,
             progress=lambda share: context.progress(0.3 * share, 1.0, "decoding"),
         )
-        _check_gain(frames, options, file.path.suffix.lower() == ".eer", context)
+        _check_gain(frames, options, file.path, context)
         context.log(f"{len(frames.found)} bad pixels found, {frames.filled} filled in all.")
         corrected = _correct(frames, movie, movie.pixel_size / sampling, groups, options, context)
     return _write(movie, frames, corrected, movie.pixel_size / sampling, options, context)
@@ -161,8 +161,8 @@ def _detector(file: MovieFile, options: MotionJobOptions, context: Context) -> D
         file.image_shape,
         None if options.gain is None else read_gain(options.gain),
         None if options.dark is None else read_dark(options.dark),
-        None if options.defects is None else read_defects(options.defects, file.image_shape),
-        events=file.path.suffix.lower() == ".eer",
+        None if options.defects is None else read_defects(options.defects, file.physical_shape),
+        divides=options.gain is not None and gain_divides(options.gain, file.path),
         options=options.detector,
     )
 
@@ -177,7 +177,7 @@ def _left_over(
     return max(0, resources.memory - needed)
 
 
-def _check_gain(frames: RenderedFrames, options: MotionJobOptions, events: bool, context: Context) -> None:
+def _check_gain(frames: RenderedFrames, options: MotionJobOptions, movie: Path, context: Context) -> None:
     raw_sum, bad = frames.take_sum()
     if options.gain is None or not options.check_gain:
         return
@@ -187,7 +187,7 @@ def _check_gain(frames: RenderedFrames, options: MotionJobOptions, events: bool,
         read_gain(options.gain),
         rotate=detector.rotate_gain,
         flip=detector.flip_gain,
-        inverted=events if detector.invert_gain is None else detector.invert_gain,
+        inverted=gain_divides(options.gain, movie) if detector.invert_gain is None else detector.invert_gain,
         bad=bad,
     )
     if found.warning:
@@ -257,7 +257,7 @@ def _write(
         binning=found.pixel_size / pixel_size,
         voltage=movie.optics.voltage,
         prior_exposure=movie.prior_exposure if math.isfinite(movie.prior_exposure) else 0.0,
-        gain=None if options.gain is None else str(options.gain),
+        gain=_gain_for_others(options, context),
         defects=None if options.defects is None else str(options.defects),
         hot_pixels=frames.found.numpy(),
         eer_upsampling=_sampling(movie.path, options) if movie.path.lower().endswith(".eer") else None,
@@ -287,6 +287,17 @@ def _write(
         metadata=str(metadata),
         motion=found.motion,
     )
+
+
+def _gain_for_others(options: MotionJobOptions, context: Context) -> str | None:
+    """The gain's file for those who read the movie again; none where it does not lie on the frames as it is."""
+    if options.gain is None:
+        return None
+    detector = options.detector
+    if detector.rotate_gain or detector.flip_gain != "none":
+        context.log("The star file of the movie names no gain, for it was turned: RELION's polishing needs it turned.")
+        return None
+    return str(options.gain)
 
 
 def _centred(half: Float[np.ndarray, "size half"]) -> Float[np.ndarray, "size size"]:

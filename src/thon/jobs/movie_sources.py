@@ -6,6 +6,7 @@ import glob
 import math
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -15,6 +16,7 @@ from thon.data.movie import TiltPlace
 from thon.formats.epu_xml import read_epu_xml
 from thon.formats.mdoc_series import MOVIE_SUFFIXES, MdocSeries, find_movies, read_mdoc_series
 from thon.formats.movie_names import parse_movie_name
+from thon.job.places import Folders, free_name
 
 Found = dict[str, dict[str, tuple[Path, ...]]]
 """For each item, the files of each port."""
@@ -30,6 +32,7 @@ class Said:
         prior_exposure: Before it, e/Å².
         pixel_size: Å.
         voltage: kV.
+        notes: How that was understood.
     """
 
     tilt: TiltPlace | None = None
@@ -37,6 +40,7 @@ class Said:
     prior_exposure: float | None = None
     pixel_size: float | None = None
     voltage: float | None = None
+    notes: tuple[str, ...] = ()
 
 
 def movie_stem(name: str) -> str:
@@ -62,7 +66,7 @@ def find_session(path: Path) -> Found:
         series = read_mdoc_series(path)
         files = find_movies(series.movies, path.parent)
         return {movie_stem(name): _ports(Path(files[name]), path) for name in series.movies}
-    return _named([path])
+    return {movie_stem(path.name): _ports(path, None)}
 
 
 def said_beside(path: Path, movie: str) -> Said:
@@ -88,7 +92,7 @@ def _said_by_mdoc(path: Path, movie: str) -> Said:
     series = _read(path, path.stat().st_mtime_ns)
     if path.name == f"{movie}.mdoc":
         exposure = float(series.exposure[0])
-        return Said(None, _known(exposure), None, series.pixel_size, series.voltage)
+        return Said(None, _known(exposure), None, series.pixel_size, series.voltage, series.notes)
     stems = [movie_stem(name) for name in series.movies]
     if movie_stem(movie) not in stems:
         raise InputError("the mdoc does not name this movie", path=path, got=movie)
@@ -102,7 +106,7 @@ def _said_by_mdoc(path: Path, movie: str) -> Said:
         source=str(path),
     )
     exposure, prior = _known(float(series.exposure[k])), _known(float(series.prior_exposure[k]))
-    return Said(tilt, exposure, prior, series.pixel_size, series.voltage)
+    return Said(tilt, exposure, prior, series.pixel_size, series.voltage, series.notes)
 
 
 def _known(value: float) -> float | None:
@@ -122,72 +126,91 @@ def said_by_name(movie: Path) -> Said:
 
 
 def _in_folder(folder: Path) -> Found:
-    movies, mdocs = _walk(folder)
-    tilts: dict[Path, Path] = {}
+    movies, mdocs, beside = _walk(folder)
+    tilts: dict[Path, Path | None] = {}
+    stacks: set[Path] = set()
     broken: list[Path] = []
     for mdoc in mdocs:
         try:
             series = _read(mdoc, mdoc.stat().st_mtime_ns)
-        except ThonError:
+        except (ThonError, OSError):
             broken.append(mdoc)
             continue
         for name in series.movies:
             found = _nearest(movies.get(movie_stem(name), []), mdoc.parent)
             if found is not None:
                 tilts[found] = mdoc
-    single = [
-        file
-        for files in movies.values()
-        for file in files
-        if file not in tilts and not (mdocs and said_by_name(file).tilt)
-    ]
-    found = {f"{_inside(mdoc, folder)}{movie_stem(movie.name)}": _ports(movie, mdoc) for movie, mdoc in tilts.items()}
-    return found | _named(single) | {mdoc.name: _ports(mdoc, None) for mdoc in broken}
+        if len(series) > 1 or any(series.movies):
+            stacks |= {mdoc.with_suffix(""), mdoc.parent / series.stack}
+    others = [file for files in movies.values() for file in files if file not in tilts and file not in stacks]
+    single = [file for file in others if not _is_tilt(file.name)]
+    if not mdocs:
+        tilts = {file: None for file in others if _is_tilt(file.name)}
+    there = beside.__contains__
+    named = {
+        f"{_inside(mdoc or movie, folder)}{movie_stem(movie.name)}": _ports(movie, mdoc, there)
+        for movie, mdoc in tilts.items()
+    }
+    return _named([*single, *broken], named, there)
 
 
-def _inside(mdoc: Path, folder: Path) -> str:
+@lru_cache(maxsize=1 << 16)
+def _is_tilt(movie: str) -> bool:
+    name = parse_movie_name(movie)
+    return name.tilt is not None and name.series is not None
+
+
+def _inside(file: Path, folder: Path) -> str:
     """What tells the series of a folder's folders apart: their names, for the names of series repeat."""
-    return "".join(f"{part}_" for part in mdoc.parent.relative_to(folder).parts)
+    return "".join(f"{part}_" for part in file.parent.relative_to(folder).parts)
 
 
-def _walk(folder: Path) -> tuple[dict[str, list[Path]], list[Path]]:
-    """Movies by the stem of their names, and mdocs of tilt series, anywhere below."""
+def _walk(folder: Path) -> tuple[dict[str, list[Path]], list[Path], set[str]]:
+    """Movies by the stem of their names, mdocs of tilt series, and what may say something of one movie, below.
+
+    The names alone tell, for a folder has many files and is asked about again and again.
+    """
     movies: dict[str, list[Path]] = {}
     mdocs: list[Path] = []
-    for at, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+    beside: set[str] = set()
+    inside = Folders(folder).inside
+    for at, folders, files in os.walk(folder, followlinks=True):
+        folders[:] = inside(at, [name for name in folders if not name.startswith(".")])
         for name in sorted(files):
-            path = Path(at, name)
+            lower = name.lower()
             if name.startswith("."):
                 continue
-            if name.lower().endswith(MOVIE_SUFFIXES) and not is_reference(path):
-                movies.setdefault(movie_stem(name), []).append(path)
-            elif name.lower().endswith(".mdoc") and path.with_suffix("").suffix.lower() not in (
-                ".eer",
-                ".tif",
-                ".tiff",
-            ):
-                mdocs.append(path)
-    return movies, mdocs
+            if lower.endswith(MOVIE_SUFFIXES) and not is_reference(name):
+                movies.setdefault(movie_stem(name), []).append(Path(at, name))
+            elif lower.endswith((".mdoc", ".xml")):
+                beside.add(f"{at}{os.sep}{name}")
+            if lower.endswith(".mdoc") and not lower.endswith((".eer.mdoc", ".tif.mdoc", ".tiff.mdoc")):
+                mdocs.append(Path(at, name))
+    return movies, mdocs, beside
 
 
-def is_reference(path: Path) -> bool:
+def is_reference(name: str) -> bool:
     """Whether a file is named as a gain, dark or defect image rather than a movie."""
-    words = set(path.stem.lower().replace("-", "_").split("_"))
+    words = set(name.rsplit(".", 1)[0].lower().replace("-", "_").split("_"))
     return bool(words & {"gain", "gainref", "gainreference", "countref", "superref", "dark", "defects", "defect"})
 
 
 def _nearest(files: list[Path], folder: Path) -> Path | None:
     """Of files of one name, the one whose path shares most with a folder."""
-    return max(files, key=lambda file: len(os.path.commonpath([file, folder])), default=None)
+    if len(files) < 2:
+        return files[0] if files else None
+    return max(files, key=lambda file: len(os.path.commonpath([file, folder])))
 
 
-def _named(movies: list[Path]) -> Found:
-    """Items by the movie's name; of several movies of one name the oldest has it, others the folder's in front."""
-    found: Found = {}
-    for movie in sorted(movies, key=_age):
-        name = movie_stem(movie.name)
-        found[f"{movie.parent.name}_{name}" if name in found else name] = _ports(movie, None)
+def _named(files: list[Path], others: Found, is_there: Callable[[str], bool]) -> Found:
+    """Items by the file's name, beside others; of several files of one name the oldest has it."""
+    found = dict(others)
+    by_name: dict[str, list[Path]] = {}
+    for file in files:
+        by_name.setdefault(movie_stem(file.name), []).append(file)
+    for name, alike in by_name.items():
+        for file in sorted(alike, key=_age) if len(alike) > 1 else alike:
+            found[free_name(name, file.parent.name, found)] = _ports(file, None, is_there)
     return found
 
 
@@ -198,19 +221,22 @@ def _age(movie: Path) -> tuple[int, Path]:
         return 0, movie
 
 
-def _ports(movie: Path, mdoc: Path | None) -> dict[str, tuple[Path, ...]]:
-    beside = mdoc or next((path for path in _beside(movie) if path.is_file()), None)
+def _ports(
+    movie: Path, mdoc: Path | None, is_there: Callable[[str], bool] = os.path.isfile
+) -> dict[str, tuple[Path, ...]]:
+    beside = mdoc or next((Path(path) for path in _beside(str(movie)) if is_there(path)), None)
     return {"movie": (movie,)} | ({} if beside is None else {"metadata": (beside,)})
 
 
-def _beside(movie: Path) -> tuple[Path, ...]:
+def _beside(movie: str) -> tuple[str, ...]:
     """Where SerialEM and EPU write about one movie."""
-    stem = movie_stem(movie.name)
+    folder, name = os.path.split(movie)
+    stem = movie_stem(name)
     epu = re.sub(r"_(EER|fractions|Fractions)$", "", stem)
-    return movie.with_name(f"{movie.name}.mdoc"), movie.with_name(f"{stem}.xml"), movie.with_name(f"{epu}.xml")
+    return tuple(f"{folder}{os.sep}{one}" for one in (f"{name}.mdoc", f"{stem}.xml", f"{epu}.xml"))
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=4096)
 def _read(path: Path, modified: int) -> MdocSeries:
     return read_mdoc_series(path)
 

@@ -22,6 +22,7 @@ from thon.algorithms.reconstruct import Reconstruction, ReconstructOptions, plan
 from thon.algorithms.reconstruct import reconstruct as reconstruct_volume
 from thon.algorithms.reconstruction.output import output_shape
 from thon.algorithms.reconstruction.stream import ImageSource
+from thon.algorithms.tilt_ctf_geometry import level
 from thon.data.alignment import AlignedTiltSeries, ThicknessProfile
 from thon.data.tilt_series import TiltSeries
 from thon.data.volume import Tomogram, Volume
@@ -183,8 +184,6 @@ def _describe_correction(series: TiltSeries, options: ReconstructOptions) -> str
     mode = resolve_mode(options.ctf, imaging)
     even = ", taken as even over each image for want of the hand" if imaging.hand is None else ""
     ctf = "no CTF correction" if mode == "none" else f"CTF corrected: {mode}{even}"
-    if series.dose_weighted:
-        return f"{ctf}; images are dose-weighted already"
     weighted = options.dose_weight and imaging.knows_exposure
     return f"{ctf}; {'weighted by exposure' if weighted else 'not weighted by exposure'}"
 
@@ -210,7 +209,7 @@ def _record(series: TiltSeries, options: ReconstructJobOptions, made: Reconstruc
         odd=volumes.get("odd"),
         method=options.method,
         thickness=None if profile is None else profile.thickness,
-        tilts=series,
+        tilts=series.with_geometry(level(series.geometry, (options.tilt_offset, options.pitch))),
     )
 
 

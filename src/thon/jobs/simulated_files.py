@@ -16,6 +16,7 @@ from thon.algorithms.simulation.options import SimulateOptions
 from thon.algorithms.simulation.potential import Scatterers, scatterers_from_atoms, scatterers_from_map
 from thon.base.errors import InputError
 from thon.formats.atomic_model import is_atomic_model, read_atomic_model
+from thon.formats.image_stack import ImageStack
 from thon.formats.images import open_images, write_images
 from thon.formats.mrc import MrcWriter
 from thon.formats.relion_euler import euler_from_rotation
@@ -51,22 +52,36 @@ def read_scatterers(path: Path, pixel_size: float, options: SimulateOptions) -> 
 
 
 def write_references(camera: Camera, options: SimulateOptions, pixel_size: float, context: Context) -> str:
-    """The camera's gain and defects, as its maker would give them; returns the gain's name.
-
-    The gain multiplies, but that of EER divides, as the `.gain` beside such movies does.
-    """
-    name, gain = "gain.mrc", camera.gain
+    """The camera's gain and defects, as its maker would give them; returns the gain's name."""
+    name = "gain.mrc"
     if options.format == "eer":
-        name, gain = "camera.gain", camera.sensitivity
-        # TIFF under the suffix that EPU gives it.
+        name = "camera.gain"
+        # TIFF under the suffix that EPU gives it, which alone begins with the bottom row.
         written = context.output(f"{options.target}/gain.tiff")
-        write_images(written, gain, pixel_size)
+        write_images(written, camera.gain[::-1], pixel_size)
         written.rename(context.output(f"{options.target}/{name}"))
     else:
-        write_images(context.output(f"{options.target}/{name}"), gain, pixel_size)
+        write_images(context.output(f"{options.target}/{name}"), camera.gain, pixel_size)
     rectangles = "".join(f"{x} {y} {w} {h}\n" for x, y, w, h in camera.defects)
     context.output(f"{options.target}/defects.txt").write_text(rectangles)
     return name
+
+
+class _Counted(ImageStack):
+    """A movie whose frames are counted as they are written, once and in their order: memory holds one of them."""
+
+    def __init__(self, path: Path, movie: SimulatedMovie, camera: Camera) -> None:
+        exposure = movie.exposure
+        self.path, self.pixel_size = path, exposure.field.pixel_size
+        self.shape, self.dtype = (exposure.frames, *camera.shape), exposure.count_type(camera)
+        self._frames = count_frames(movie.contrast, exposure, camera)
+
+    def image(self, k: int) -> np.ndarray:
+        self.require(k)
+        return next(self._frames)
+
+    def close(self) -> None:
+        """There is no file to let go of."""
 
 
 def write_movie(movie: SimulatedMovie, camera: Camera, options: SimulateOptions, context: Context) -> str:
@@ -85,9 +100,8 @@ def write_movie(movie: SimulatedMovie, camera: Camera, options: SimulateOptions,
             for k, frame in enumerate(counts):
                 writer[k] = np.minimum(frame, 127).astype(kind) if kind == np.int8 else frame.astype(kind)
     else:
-        importlib.import_module("thon.formats.tiff").write_tiff(
-            path, np.stack(list(count_frames(movie.contrast, exposure, camera))), pixel_size, compression="lzw"
-        )
+        frames = _Counted(path, movie, camera)
+        importlib.import_module("thon.formats.tiff").write_tiff(path, frames, pixel_size, compression="lzw")
     return name
 
 
@@ -139,6 +153,8 @@ def optics_block(options: SimulateOptions, pixel_size: float, more: Mapping[str,
         "rlnSphericalAberration": f"{microscope.cs:.6f}",
         "rlnAmplitudeContrast": f"{microscope.amplitude_contrast:.6f}",
         "rlnMicrographOriginalPixelSize": f"{pixel_size:.6f}",
+        "rlnBeamTiltX": f"{microscope.beam_tilt[1]:.6f}",
+        "rlnBeamTiltY": f"{microscope.beam_tilt[0]:.6f}",
         **more,
     }
     return StarBlock({}, {label: [value] for label, value in row.items()})

@@ -6,6 +6,7 @@ at one tilt the later counts. What the mdoc names and is not there is said.
 
 from __future__ import annotations
 
+import glob
 import math
 from pathlib import Path
 from typing import Annotated
@@ -20,7 +21,8 @@ from thon.data.geometry import TiltGeometry
 from thon.data.micrograph import CtfMicrograph, Micrograph
 from thon.data.movie import TiltPlace
 from thon.data.tilt_series import ImageRef, TiltSeries
-from thon.formats.mdoc_series import read_mdoc_series
+from thon.formats.mdoc_series import MOVIE_SUFFIXES, read_mdoc_series
+from thon.formats.movie_names import parse_movie_name
 from thon.formats.mrc import MrcWriter
 from thon.formats.tilt_images import TiltImages
 from thon.formats.tlt import describe_angles, write_angles
@@ -115,7 +117,7 @@ def _latest(ordered: list[Micrograph], options: TiltSeriesOptions, context: Cont
 
 
 def _say_missing(ordered: list[Micrograph], context: Context) -> None:
-    """Compare with the mdoc, as it is by now."""
+    """Compare with the mdoc, as it is by now, in both directions."""
     source = _place(ordered[-1]).source
     if source is None:
         return
@@ -127,8 +129,28 @@ def _say_missing(ordered: list[Micrograph], context: Context) -> None:
     present = {Path(one.movie.path).stem if one.movie else one.name for one in ordered}
     missing = [name for name in named.movies if Path(name).stem not in present]
     if missing:
-        shown = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
-        context.warn(f"{len(missing)} of {len(named)} images that the mdoc names are not here: {shown}.")
+        context.warn(f"{len(missing)} of {len(named)} images that the mdoc names are not here: {_few(missing)}.")
+    unnamed = _unnamed(ordered, {Path(name).stem for name in named.movies})
+    if unnamed:
+        context.warn(f"{len(unnamed)} movies of the series are left out, for its mdoc lacks them: {_few(unnamed)}.")
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def _unnamed(ordered: list[Micrograph], named: set[str]) -> list[str]:
+    """Movies that by their names are tilts of the series, and that the mdoc does not name."""
+    movies = [Path(one.movie.path) for one in ordered if one.movie]
+    series = {(movie.parent, parse_movie_name(movie).series) for movie in movies}
+    beside = [file for folder, name in series if name for file in folder.glob(f"{glob.escape(name)}*")]
+    return sorted(
+        file.name
+        for file in beside
+        if file.name.lower().endswith(MOVIE_SUFFIXES)
+        and (file.parent, parse_movie_name(file).series) in series
+        and file.stem not in named
+    )
 
 
 def _excluded(ordered: list[Micrograph], by_tilt: list[Micrograph], options: TiltSeriesOptions) -> dict[int, str]:
@@ -160,7 +182,6 @@ def _series(name: str, images: list[Micrograph], excluded: dict[int, str]) -> Ti
         tilt_axis=axis,
         ctf=_ctf(images),
         halves=tuple(halves) if len(halves) == len(images) else (),
-        dose_weighted=all(one.dose_weighted for one in images),
     )
 
 

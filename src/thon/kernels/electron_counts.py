@@ -184,7 +184,8 @@ def draw_events(coefficients, grid, moved, spacing, sensitivity, bounds, seed, t
             for n in range(drawn, drawn + trials[tile_row, tile_column]):
                 row = top + _uniform(seed, 3 * n) * height - 0.5
                 column = left + _uniform(seed, 3 * n + 1) * width - 0.5
-                pixel = sensitivity[int(row + 0.5), int(column + 0.5)]
+                # Where the numbers are coarse, the last place in a tile is rounded to the next one.
+                pixel = sensitivity[min(int(row + 0.5), rows - 1), min(int(column + 0.5), columns - 1)]
                 chance = _uniform(seed, 3 * n + 2) * bounds[1]
                 # Below the lower bound it is kept whatever the field says.
                 if chance >= bounds[0] * pixel:

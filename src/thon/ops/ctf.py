@@ -13,9 +13,9 @@ from jaxtyping import Float
 
 
 def electron_wavelength(voltage: float) -> float:
-    """Relativistic wavelength of electrons, Å, for an acceleration voltage in kV."""
+    """Relativistic wavelength of electrons, Å, for an acceleration voltage in kV: h / √(2meV (1 + eV / 2mc²))."""
     volts = voltage * 1e3
-    return 12.2643247 / math.sqrt(volts * (1 + 0.978466e-6 * volts))
+    return 12.2642597 / math.sqrt(volts * (1 + 0.9784756e-6 * volts))
 
 
 def amplitude_phase(amplitude_contrast: float) -> float:

@@ -61,7 +61,7 @@ def tile_side(pixel_size: float, *, size: int, min_pixel_size: float = 1.4) -> t
 
 def fast_size(least: int) -> int:
     """Smallest even length of at least `least` whose only prime factors are 2, 3 and 5."""
-    n = least + least % 2
+    n = max(2, least + least % 2)
     while _rough(n):
         n += 2
     return n
@@ -105,17 +105,23 @@ def screen_tiles(
 
     Returns:
         False where mean or deviation lies further from the median of all than the spread of the tiles explains, at
-        the least a factor of two in deviation. At least one tile is kept.
+        the least a factor of two in deviation; flat tiles, even where they are the most, are none of these. At least
+        one tile is kept.
     """
-    spread = deviation.clamp(min=1e-30).log()
-    kept = _near_median(spread, math.log(2.0)) & (deviation > 0)
-    kept = kept & _near_median(mean, 3.0 * float(deviation.median()))
+    lively = deviation > 0
+    if not bool(lively.any()):
+        return deviation == deviation.max()
+    kept = lively & _near_median(deviation.clamp(min=1e-30).log(), lively, math.log(2.0))
+    kept = kept & _near_median(mean, lively, 3.0 * float(deviation[lively].median()))
     return kept if bool(kept.any()) else deviation == deviation.max()
 
 
-def _near_median(value: Float[torch.Tensor, "tiles"], least: float) -> Bool[torch.Tensor, "tiles"]:
-    distance = (value - value.median()).abs()
-    return distance <= max(least, 6.0 * 1.4826 * float(distance.median()))
+def _near_median(
+    value: Float[torch.Tensor, "tiles"], among: Bool[torch.Tensor, "tiles"], least: float
+) -> Bool[torch.Tensor, "tiles"]:
+    """Which values are as near to the median of some of them as most of those are, or within `least`."""
+    distance = (value - value[among].median()).abs()
+    return distance <= max(least, 6.0 * 1.4826 * float(distance[among].median()))
 
 
 def tile_spectra(

@@ -16,8 +16,8 @@ from pathlib import Path
 from thon.base.errors import InputError, StoreError
 from thon.job.folder import JobFolder, storing, write_whole
 from thon.job.machine import now, software
+from thon.job.places import MARK
 
-MARK = "project.json"
 _JOB = re.compile(r"(J\d{3,})-[a-z0-9-]+$")
 _NUMBER = re.compile(r"J\d{1,6}$")
 

@@ -13,7 +13,7 @@ from typing import Annotated
 from annotated_types import Ge
 from thon_own_jobs.read_samples import Sample
 
-from thon.base.errors import StoreError
+from thon.base.errors import FormatError, StoreError
 from thon.base.options import Options, Unit
 from thon.job.context import Context
 from thon.job.spec import each
@@ -24,7 +24,8 @@ class DoubleSampleOptions(Options):
     """Time to take."""
 
     faults: str = ""
-    """Folder of files `ITEM.kill`, `ITEM.error` and `ITEM.full`; each makes that fault once and goes with it."""
+    """Folder of files `ITEM.kill`, `ITEM.error` and `ITEM.full`, each of which makes that fault once and goes with it,
+    and of `reference`, which stands for a gain reference that is cut short."""
 
 
 @each(title="Double", stage="test")
@@ -42,6 +43,8 @@ def double_sample(sample: Sample, options: DoubleSampleOptions, context: Context
 
 
 def _fault(folder: Path, item: str) -> None:
+    if (folder / "reference").exists():
+        raise FormatError("is truncated", path=folder / "reference")
     for kind in ("kill", "error", "full"):
         flag = folder / f"{item}.{kind}"
         if flag.exists():

@@ -33,7 +33,10 @@ class ReadSamplesOptions(Options):
 def expand_samples(path: Path, options: ReadSamplesOptions) -> dict[str, dict[str, tuple[Path, ...]]]:
     files = [path] if path.is_file() else sorted(path.rglob("*.smp"))
     lists = [path] if path.suffix == ".list" else sorted(files[0].parent.glob("*.list")) if files else []
-    named = {name: file for file in lists for name in (line.split()[0] for line in file.read_text().splitlines())}
+    words = [(file, line.split()) for file in lists for line in file.read_text().splitlines()]
+    if any(len(line) != 2 for _, line in words):
+        raise InputError("does not say what each sample weighs", path=words[0][0])
+    named = {line[0]: file for file, line in words}
     count = Counter(file.stem for file in files)
     return {
         (file.stem if count[file.stem] == 1 else f"{file.parent.name}_{file.stem}"): {"sample": (file,)}

@@ -11,15 +11,16 @@ import scipy
 import torch
 from jaxtyping import Complex, Float, Shaped
 
+from thon import kernels
 from thon.algorithms.simulation.camera import Camera, event_transfer, image_transfer
 from thon.algorithms.simulation.layers import Field
 from thon.algorithms.simulation.motion import NODES, frame_to_micrograph
 from thon.algorithms.simulation.wave import Contrast, whole_spectrum
 from thon.data.motion import FrameMotion
-from thon.kernels.electron_counts import draw_counts, draw_events
-from thon.kernels.resampling import sample_images
+from thon.kernels.electron_counts import TILE, draw_counts, draw_events
 from thon.ops.dose import exposure_weight
-from thon.ops.fourier import phase_ramp, radius_grid
+from thon.ops.fourier import frequency_grid, phase_ramp, radius_grid
+from thon.ops.frame_fourier import image_of_spectrum
 
 EVENT_GRID = 4
 """Places of an electron along a pixel, as EER has them."""
@@ -67,6 +68,10 @@ class Exposure:
         area = self.field.pixel_size**2
         return self.frame_exposure * area * self.transmission * camera.options.efficiency
 
+    def count_type(self, camera: Camera) -> np.dtype:
+        """Type of numbers that hold the counts of a frame."""
+        return np.dtype(np.uint8 if self.mean_counts(camera) < 20 else np.uint16)
+
 
 def noise_free_frames(contrast: Contrast, exposure: Exposure, camera: Camera) -> Iterator[torch.Tensor]:
     """Relative contrast of each frame as the camera would see it with endless electrons; (rows, columns)."""
@@ -83,49 +88,47 @@ def noise_free_frames(contrast: Contrast, exposure: Exposure, camera: Camera) ->
 def count_frames(
     contrast: Contrast, exposure: Exposure, camera: Camera
 ) -> Iterator[Shaped[np.ndarray, "rows columns"]]:
-    """Counts of each frame: uint8, or uint16 where there are many."""
+    """Counts of each frame, one after another."""
     mean = exposure.mean_counts(camera)
     sensitivity, extra = camera.sensitivity, camera.extra(mean)
-    kind = np.uint8 if mean < 20 else np.uint16
     for frame, image in enumerate(noise_free_frames(contrast, exposure, camera)):
-        counts = np.empty(camera.shape, kind)
+        counts = np.empty(camera.shape, exposure.count_type(camera))
         draw_counts(image.numpy(), mean, sensitivity, extra, _seed(exposure.seed, frame), counts)
         yield counts
 
 
 def count_events(contrast: Contrast, exposure: Exposure, camera: Camera) -> Iterator[Shaped[np.ndarray, "events 2"]]:
     """Electrons of each frame as (row, column) on a grid `EVENT_GRID` times as fine as the pixels."""
-    shape = exposure.field.shape
-    fading = _Fading(contrast, exposure, event_transfer(shape, camera.options))
+    shape, finer = exposure.field.shape, _refine(exposure.field, EVENT_OVERSAMPLING)
+    fading = _Fading(contrast, exposure, event_transfer(shape, camera.options) / _spline_response(shape, finer))
     mean = exposure.mean_counts(camera)
     sensitivity, hot = camera.sensitivity, np.argwhere(camera.hot)
-    largest = float(sensitivity.max())
+    largest, chance = float(sensitivity.max()), -math.expm1(-float(camera.extra(mean).max()))
     block = max(round(_REFRESH / exposure.frame_exposure), 1)
     spacing = (camera.shape[0] / (NODES - 3), camera.shape[1] / (NODES - 3))
-    finer = _refine(exposure.field, EVENT_OVERSAMPLING)
     coefficients, bounds = np.zeros((0, 0), np.float32), (0.0, 0.0)
     for frame in range(exposure.frames):
         if frame % block == 0:
             middle = frame + min(block, exposure.frames - frame) / 2
-            image = _to_grid(fading.spectrum(middle), exposure.field, finer)
-            coefficients = _density(image)
-            bounds = (float(1 + image.min()) - 0.05, float(1 + image.max()) + 0.05)
+            coefficients = _to_grid(fading.spectrum(middle), exposure.field, finer).add_(1).numpy()
+            # A spline nowhere leaves the range of its coefficients.
+            bounds = (max(float(coefficients.min()), 0.0), float(coefficients.max()) * largest)
         moved = frame_to_micrograph(exposure.motion, frame, camera.shape, exposure.field.pixel_size)
         seed = _seed(exposure.seed, frame)
-        plan = _EventPlan(moved, spacing, finer, (max(bounds[0], 0.0), bounds[1] * largest), mean, seed)
-        places = _draw_places(coefficients, sensitivity, plan)
+        places = _draw_places(coefficients, sensitivity, _EventPlan(moved, spacing, finer, bounds, mean, seed))
         noise = np.random.default_rng([seed, 1]).random((len(hot), 3))
-        lit = noise[:, 0] < -math.expm1(-float(camera.extra(mean).max()))
+        lit = noise[:, 0] < chance
         places = np.concatenate([places, hot[lit] + noise[lit, 1:] - 0.5])
         yield np.floor((places + 0.5) * EVENT_GRID).astype(np.int64)
 
 
-def _density(image: Float[torch.Tensor, "rows columns"]) -> Float[np.ndarray, "rows columns"]:
-    """Spline coefficients of 1 + contrast."""
-    rows, columns = image.shape
-    response = [(2 + torch.cos(2 * math.pi * torch.fft.fftfreq(n))) / 3 for n in (rows, columns)]
-    spectrum = torch.fft.rfft2(image) / (response[0][:, None] * response[1][None, : columns // 2 + 1])
-    return (1 + torch.fft.irfft2(spectrum, s=(rows, columns))).numpy()
+def _spline_response(shape: tuple[int, int], finer: _FinerField) -> Float[torch.Tensor, "rows half"]:
+    """What a cubic B-spline on the finer grid makes of its coefficients, on the half spectrum of the coarser one."""
+    rows, columns = (
+        (2 + torch.cos(2 * math.pi * one / scale)) / 3
+        for one, scale in zip(frequency_grid(shape), finer.scale, strict=True)
+    )
+    return rows * columns
 
 
 @dataclass(frozen=True)
@@ -146,11 +149,13 @@ def _draw_places(
     plan: _EventPlan,
 ) -> Float[np.ndarray, "events 2"]:
     """(row, column) of a frame's electrons, px."""
-    trials = int(np.random.default_rng(plan.seed).poisson(plan.mean * plan.bounds[1] * sensitivity.size))
-    places = np.empty((trials, 2))
+    high, wide = (np.minimum(TILE, n - np.arange(0, n, TILE)) for n in sensitivity.shape)
+    expected = plan.mean * plan.bounds[1] * np.outer(high, wide)
+    trials = np.random.default_rng(plan.seed).poisson(expected)
+    places = np.empty((trials.sum(), 2))
     moved = np.ascontiguousarray(plan.moved.transpose(2, 0, 1))
     grid = (*plan.finer.start, *plan.finer.scale)
-    kept = draw_events(coefficients, grid, moved, plan.spacing, sensitivity, plan.bounds, plan.seed, places)
+    kept = draw_events(coefficients, grid, moved, plan.spacing, sensitivity, plan.bounds, plan.seed, trials, places)
     return places[:kept]
 
 
@@ -182,10 +187,10 @@ def _to_grid(
     rows, half = spectrum.shape
     # Nyquist's own row and column have no phase on the coarser grid, and are left out.
     keep, columns = (rows - 1) // 2 + 1, half - (field.shape[1] % 2 == 0)
-    wide = spectrum.new_zeros(finer.shape[0], finer.shape[1] // 2 + 1)
-    wide[:keep, :columns] = spectrum[:keep, :columns]
-    wide[1 - keep :, :columns] = spectrum[1 - keep :, :columns]
-    return torch.fft.irfft2(wide, s=finer.shape) * (finer.scale[0] * finer.scale[1])
+    wide = spectrum.new_zeros(finer.shape[0], columns)
+    wide[:keep] = spectrum[:keep, :columns]
+    wide[1 - keep :] = spectrum[1 - keep :, :columns]
+    return image_of_spectrum(wide, finer.shape[1]).mul_(finer.scale[0] * finer.scale[1])
 
 
 def _drift(
@@ -210,7 +215,7 @@ def _move(
     # The output's axes are called columns and rows: swapping them in the maps gives rows and columns.
     maps = torch.tensor([[[0.0, scale[0], finer.start[0]], [scale[1], 0.0, finer.start[1]]]], dtype=torch.float64)
     knots = torch.tensor([[[0.0, (NODES - 3) / rows, 1.0], [(NODES - 3) / columns, 0.0, 1.0]]], dtype=torch.float64)
-    return sample_images(image[None], maps, (rows, columns), displacement=moved[None], knots=knots)[0]
+    return kernels.sample_images(image[None], maps, (rows, columns), displacement=moved[None], knots=knots)[0]
 
 
 class _Fading:

@@ -189,11 +189,7 @@ def _ice(
     middle = slope[0] * (y - offset[0]) + slope[1] * (x - offset[1])
     top = (middle + view.path / 2).clamp(max=float(heights[index] + half))
     bottom = (middle - view.path / 2).clamp(min=float(heights[index] - half))
-    share = ((top - bottom) / view.path).clamp(0, 1)
-    crossed = share > 0
-    count = int(crossed.sum())
-    if not count:
+    share = (top - bottom).div_(view.path).clamp_(0, 1)
+    if not float(share.max()):
         return None
-    noise = torch.zeros(field.shape)
-    noise[crossed] = torch.randn(count, generator=generator) * share[crossed].sqrt()
-    return noise
+    return torch.randn(field.shape, generator=generator).mul_(share.sqrt_())

@@ -1,7 +1,7 @@
 """The lens: how the wave behind each layer of the specimen becomes contrast.
 
 Defocus differs with height: Δf = Δf₀ + hand · height, as RELION has it with its `rlnTomoHand`. A tilt of the beam by β
-(y, x) multiplies the image's spectrum by exp(2πi Cs λ² k² (k · β)).
+(y, x) multiplies the image's spectrum by exp(−2πi Cs λ² k² (k · β)), the sign of RELION's `rlnBeamTiltX` and Y.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Annotated
 
 import torch
 from annotated_types import Ge, Lt
-from jaxtyping import Complex, Float
+from jaxtyping import Float
 
 from thon.base.options import Options, Unit
 from thon.data.ctf import Ctf
@@ -46,7 +46,7 @@ class MicroscopeOptions(Options):
     """Of a phase plate."""
 
     beam_tilt: tuple[Annotated[float, Unit("mrad")], Annotated[float, Unit("mrad")]] = (0.0, 0.0)
-    """Tilt of the beam along y and x, which gives coma."""
+    """Tilt of the beam along y and x, which gives coma; RELION's rlnBeamTiltY and rlnBeamTiltX."""
 
     bfactor: Annotated[float, Unit("Å²"), Ge(0)] = 30.0
     """Loss of contrast at high resolution for no reason named here: exp(−B k² / 4)."""
@@ -129,12 +129,11 @@ class Lens:
         source = (math.pi * self.options.convergence * 1e-3 / wavelength * gradient) ** 2
         return torch.exp(-spread - source - self.options.bfactor * k**2 / 4)
 
-    def coma(self) -> Complex[torch.Tensor, "rows half"]:
-        """Factor of the beam's tilt."""
+    def coma(self) -> Float[torch.Tensor, "rows half"]:
+        """Phase that the beam's tilt adds to the image's spectrum, rad; odd."""
         rows, columns = (grid / self.pixel_size for grid in frequency_grid(self.shape))
         along = rows * self.options.beam_tilt[0] * 1e-3 + columns * self.options.beam_tilt[1] * 1e-3
-        phase = 2 * math.pi * self.options.cs * 1e7 * self.wavelength**2 * self.frequency**2 * along
-        return torch.polar(torch.ones_like(phase), phase)
+        return -2 * math.pi * self.options.cs * 1e7 * self.wavelength**2 * self.frequency**2 * along
 
     @property
     def has_coma(self) -> bool:

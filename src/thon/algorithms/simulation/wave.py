@@ -53,7 +53,7 @@ def _add_weak(layers: Iterable[Layer], lens: Lens, noise: Float[torch.Tensor, "r
         if layer.beads is not None:
             has_gold = True
             lasting += torch.fft.rfft2(weak_gold(layer.beads)) * lens.weak_contrast(hand * layer.height, GOLD_CONTRAST)
-    loss = lens.envelope() * lens.coma() if lens.has_coma else lens.envelope()
+    loss = torch.polar(lens.envelope(), lens.coma()) if lens.has_coma else lens.envelope()
     return Contrast(fading * loss, lasting * loss if has_gold else None)
 
 
@@ -85,14 +85,17 @@ def _follow_wave(layers: Iterable[Layer], lens: Lens, noise: Float[torch.Tensor,
             exponent += layer.beads * gold
         wave, last = wave * torch.exp(1j * exponent), layer.height
     aberration = whole_spectrum(lens.aberration(hand * last), lens.shape)
+    if lens.has_coma:
+        aberration += whole_spectrum(lens.coma(), lens.shape, odd=True)
     loss = whole_spectrum(lens.envelope(), lens.shape)
     scattered = torch.fft.fft2(wave - 1) * torch.polar(loss, aberration + math.radians(lens.ctf.phase_shift))
     return Contrast(scattered, wave=True)
 
 
 def whole_spectrum(
-    half: Float[torch.Tensor, "rows half"], shape: tuple[int, int]
+    half: Float[torch.Tensor, "rows half"], shape: tuple[int, int], *, odd: bool = False
 ) -> Float[torch.Tensor, "rows columns"]:
-    """An even function on the whole spectrum from the one on half of it."""
+    """An even function on the whole spectrum, or an odd one, from the one on half of it."""
     rest = half[:, 1 : shape[1] - half.shape[1] + 1].flip(1)
+    rest = -rest if odd else rest
     return torch.cat([half, torch.roll(rest.flip(0), 1, 0)], 1)
