@@ -111,11 +111,14 @@ class TestProcesses:
             assert JobFolder(job).state() == "finished"
             assert not list(job.rglob(".tmp-*"))
 
-    def test_ctrl_c_ends_cleanly_with_a_summary(self, here: Path, start: Callable[..., subprocess.Popen[str]]) -> None:
+    @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGHUP])
+    def test_ctrl_c_or_a_closed_terminal_ends_cleanly_with_a_summary(
+        self, here: Path, start: Callable[..., subprocess.Popen[str]], sent: signal.Signals
+    ) -> None:
         watcher = start("--idle", "60", "--double-seconds", "30")
         wait(lambda: list(here.glob("OUT/J002-*/outputs/.tmp-*/twice.txt")))
         begun = time.monotonic()
-        watcher.send_signal(signal.SIGINT)
+        watcher.send_signal(sent)
         _, said = watcher.communicate(timeout=60)
         assert time.monotonic() - begun < 20
         assert watcher.returncode == 130

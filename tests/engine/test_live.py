@@ -106,9 +106,32 @@ class TestAfterTheFact:
         with pytest.raises(StoreError, match="live session"):
             resume(live.job(1), announce=lambda *_: None, watch=lambda *_: None)
 
+    def test_what_the_import_asks_for_is_asked_before_anything_is_written(self, live: Live) -> None:
+        live.put("a0.smp", "- 1 END")
+        live.put("x.list", "a0 many 3\n")
+        with pytest.raises(InputError, match="weigh"):
+            live.run()
+        assert live.project.jobs() == []
+        live.put("x.list", "a0 3\n")
+        assert live.run() == 0
+
+    @pytest.mark.parametrize(("order", "first"), [("in-order", "c"), ("newest-first", "a")])
+    def test_what_waits_is_taken_in_order_or_the_newest_first_and_what_is_begun_is_finished(
+        self, live: Live, order: str, first: str
+    ) -> None:
+        for age, name in enumerate("abc"):
+            os.utime(live.put(f"{name}.smp", "- 1 END"), (1e9 - age, 1e9 - age))
+        live.run(order=order)
+        steps = ("read-samples", "double-sample")
+        names = sorted("abc", reverse=first == "c")
+        done = [one.text.split(":")[0] for one in live.said if one.level == "done"]
+        assert done == [f"{step} {name}" for name in names for step in steps]
+
     def test_a_folder_that_is_not_there(self, live: Live, tmp_path: Path) -> None:
         with pytest.raises(InputError, match="no such folder"):
             live.run(str(tmp_path / "none"))
+        with pytest.raises(InputError, match="this is the project"):
+            live.run(str(live.project.root))
 
     def test_include_and_exclude(self, live: Live) -> None:
         fill(live)
@@ -130,7 +153,7 @@ class TestFilesThatChange:
         live.put("half.smp", "- 1")
         for k in range(2):
             live.put(f"a{k}.smp", f"A {k + 1} END")
-        live.start(idle=4.0, tilts=2, interim=False, steps={"double-sample": {"seconds": 0.2}})
+        live.start(idle=7.0, tilts=2, interim=False, steps={"double-sample": {"seconds": 0.2}})
         for _ in range(4):
             time.sleep(0.1)
             with (live.source / "half.smp").open("a") as file:
@@ -163,6 +186,17 @@ class TestFilesThatChange:
         assert live.times_done(2) == {"a0": 1, "a1": 2}
         assert live.job(4).output("A").total == 12.0
 
+    @pytest.mark.parametrize("bad", [0, 2])
+    def test_a_member_that_cannot_be_read_counts_where_a_list_says_it_belongs(self, live: Live, bad: int) -> None:
+        live.put("x.list", "".join(f"a{k} 1\n" for k in range(3)))
+        for k in range(3):
+            live.put(f"a{k}.smp", "A 1" if k == bad else "A 1 END")
+        live.start(idle=2.0, tilts=3, interim=False)
+        live.wait(lambda: "A: complete with 2 members, 1 failed" in live.text)
+        live.put(f"a{bad}.smp", "A 5 END")
+        live.join()
+        assert live.job(4).output("A").total == 14.0
+
     def test_a_file_that_goes_is_told_and_the_rest_goes_on(self, live: Live) -> None:
         live.put("p.smp", "- 1 END")
         gone = live.put("q.smp", "- 1 END")
@@ -172,6 +206,19 @@ class TestFilesThatChange:
         gone.unlink()
         assert live.join() == 0
         assert live.job(2).items() == ["p"]
+
+    def test_files_that_vanish_and_come_back_unchanged_are_done(self, live: Live, tmp_path: Path) -> None:
+        for k in range(4):
+            live.put(f"deep/a{k}.smp", f"A {k} END")
+        live.start(idle=3.0, interim=False, steps={"double-sample": {"seconds": 0.5}})
+        live.wait_done(1, "a1")
+        (live.source / "deep").rename(tmp_path / "away")
+        live.wait(lambda: "its file is gone" in live.text)
+        (tmp_path / "away").rename(live.source / "deep")
+        assert live.join() == 0, live.text
+        assert live.job(4).output("A").total == 2 * (0 + 1 + 2 + 3)
+        assert all(stage.failed == 0 for stage in live.statuses[-1].stages)
+        assert live.times_done(1) == live.times_done(2) == {f"a{k}": 1 for k in range(4)}
 
     def test_a_file_whose_time_goes_backwards_is_news(self, live: Live) -> None:
         path = live.put("p.smp", "- 1 END")
@@ -221,6 +268,25 @@ class TestFaults:
         live.put("s1.smp", "- 5 END")
         assert live.run() == 2
         assert live.job(1).items() == ["s1"]
+
+    def test_a_broken_file_that_all_items_need_ends_the_session(self, live: Live, tmp_path: Path) -> None:
+        (tmp_path / "reference").touch()
+        for k in range(6):
+            live.put(f"s{k}.smp", "- 1 END")
+        with pytest.raises(InputError, match="the first 4 items of double-sample failed for one reason"):
+            live.run(steps={"double-sample": {"faults": str(tmp_path)}})
+        assert len(live.job(2).read().results) == 4
+
+    def test_the_session_goes_on_when_nobody_can_be_shown_it(self, live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+        def closed(shown: object) -> None:
+            raise BrokenPipeError
+
+        monkeypatch.setattr(live, "say", closed)
+        monkeypatch.setattr(live, "show", closed)
+        live.put("p.smp", "- 1 END")
+        assert live.run() == 0
+        assert live.job(2).items() == ["p"]
+        assert json.loads((live.project.root / "live.json").read_text())["state"] == "ended"
 
 
 class TestInterim:

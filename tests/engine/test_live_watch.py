@@ -7,12 +7,13 @@ from pathlib import Path
 
 from thon.engine.live_sources import FolderSource, Rules
 from thon.engine.live_watch import AGAIN, Watcher
+from thon.jobs.movie_sources import find_session
 
 SKIP = Rules(skip=(".*", "*.part"))
 
 
 def watcher(folder: Path, rules: Rules = SKIP, settle: float = 5.0) -> Watcher:
-    return Watcher(FolderSource(folder, rules, folder / "OUT"), settle)
+    return Watcher(FolderSource(folder, rules), settle)
 
 
 def test_a_file_settles_after_it_has_stayed_the_same(tmp_path: Path) -> None:
@@ -68,15 +69,32 @@ def test_known_files_are_no_news_and_gone_ones_are_told(tmp_path: Path) -> None:
     assert watch.look(6.5).settled == ["a", "b"] or set(watch.look(6.5).settled) <= {"a", "b"}
 
 
-def test_rules_the_output_links_in_circles_and_folders_that_cannot_be_read(tmp_path: Path) -> None:
-    for name in ("a.eer", "deep/b.eer", "deep/c.tif", ".hidden/d.eer", "OUT/e.eer", "deep/f.eer.part"):
+def test_rules_and_what_is_no_file_or_another_project(tmp_path: Path) -> None:
+    for name in ("a.eer", "deep/b.eer", "deep/c.tif", ".hidden/d.eer", "OUT/e.eer", "other/f.eer", "deep/g.eer.part"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    (tmp_path / "deep" / "round").symlink_to(tmp_path)
-    (tmp_path / "nowhere").symlink_to(tmp_path / "none")
+    (tmp_path / "OUT" / "project.json").write_text('{"thon": "1"}')
+    (tmp_path / "other" / "project.json").write_text("[]")
+    (tmp_path / "nowhere.eer").symlink_to(tmp_path / "none")
+    (tmp_path / "itself.eer").symlink_to("itself.eer")
+    os.mkfifo(tmp_path / "pipe.eer")
     rules = Rules(include=("*.eer", "deep/*.tif"), exclude=("a*",), skip=SKIP.skip)
-    seen = FolderSource(tmp_path, rules, tmp_path / "OUT").scan(lambda name: True)
-    assert {"deep/b.eer", "deep/c.tif"} <= set(seen)
-    assert not any("OUT" in name and "round" not in name for name in seen)
-    assert not any(part in name for name in seen for part in (".hidden", ".part", "a.eer"))
-    assert all(name.count("round") <= 1 for name in seen)
+    source = FolderSource(tmp_path, rules)
+    assert set(source.scan(lambda name: True)) == {"deep/b.eer", "deep/c.tif", "other/f.eer"}
+    assert source.faults == []
+
+
+def test_each_folder_is_met_once_wherever_links_lead(tmp_path: Path) -> None:
+    session, data = tmp_path / "session", tmp_path / "data"
+    for folder in (session / "deep", data / "more"):
+        folder.mkdir(parents=True)
+        (folder / "a.eer").touch()
+    (session / "up").symlink_to(tmp_path)
+    (session / "here").symlink_to("deep")
+    (session / "raw").symlink_to(data)
+    (session / "raw again").symlink_to(data / "more")
+    (data / "back").symlink_to(session)
+    seen = set(FolderSource(session, SKIP).scan(lambda name: True))
+    assert seen == {"deep/a.eer", "raw/more/a.eer"}
+    # The import, which walks by itself, must mean the same files.
+    assert {str(ports["movie"][0].relative_to(session)) for ports in find_session(session).values()} == seen

@@ -16,7 +16,7 @@ import pytest
 from thon.engine.pool import WorkerDiedError, WorkerPool
 
 CALLS = """
-import os, signal, time
+import atexit, os, signal, time
 from pathlib import Path
 
 def own_pid(_: int) -> int:
@@ -35,12 +35,15 @@ def refuse(text: str) -> None:
     if os.environ.get('THON_TEST_VARIABLE'):
         raise ValueError(text)
 
+def leave_late(seconds: float) -> None:
+    atexit.register(time.sleep, seconds)
+
 def unsendable() -> object:
     return lambda: 1
 
 def linger(flag: str) -> None:
-    Path(flag).touch()
     try:
+        Path(flag).touch()
         time.sleep(60)
     except KeyboardInterrupt:
         Path(flag).write_text("tidied up")
@@ -114,3 +117,11 @@ def test_stop_lets_a_call_tidy_up(tmp_path: Path, calls: ModuleType) -> None:
     assert flag.read_text() == "tidied up"
     with pytest.raises(WorkerDiedError):
         call.result(5)
+
+
+def test_processes_do_not_linger_once_the_calls_are_done(calls: ModuleType) -> None:
+    pool = WorkerPool(1)
+    pool.submit(calls.leave_late, 10.0).result(60)
+    begun = time.monotonic()
+    pool.shutdown()
+    assert time.monotonic() - begun < 5

@@ -159,8 +159,13 @@ def _told(plans: Sequence[ItemPlan], steps: Sequence[tuple[Step, Options]]) -> l
 
 @contextlib.contextmanager
 def _hearing_signals() -> Generator[None]:
-    """SIGTERM stops a session as cleanly as Ctrl-C, which a shell lets its background jobs ignore."""
-    before = {number: signal.signal(number, _interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    """SIGTERM stops a session as cleanly as Ctrl-C, which a shell lets its background jobs ignore.
+
+    So does a terminal that is closed, unless the session was told to outlive it (nohup).
+    """
+    outlives = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    heard = (signal.SIGINT, signal.SIGTERM) if outlives else (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, _interrupt) for number in heard}
     try:
         yield
     finally:

@@ -21,7 +21,7 @@ from thon.base.errors import InputError, StoreError, ThonError
 from thon.engine.live_flow import Flow
 from thon.engine.live_groups import Group
 from thon.engine.live_inbox import Found, Inbox
-from thon.engine.live_open import SessionRequest, hold_project, open_stages
+from thon.engine.live_open import SessionRequest, ask_first, hold_project, open_stages
 from thon.engine.live_sources import Source, open_source
 from thon.engine.live_stage import Failure, Stage
 from thon.engine.live_status import (
@@ -33,7 +33,6 @@ from thon.engine.live_status import (
     failures,
     group_statuses,
     stage_status,
-    write_status,
 )
 from thon.engine.live_watch import Watcher
 from thon.engine.pool import WorkerPool
@@ -64,6 +63,7 @@ def run_live(project: Project, request: SessionRequest, view: View) -> tuple[int
     """
     source = open_source(request.location, request.options, project.root)
     with hold_project(project.root) as hold, ExitStack() as held:
+        ask_first(request, source.folder)
         stages = open_stages(project, request, source.location)
         for stage in stages:
             held.enter_context(stage.folder.lock())
@@ -90,7 +90,7 @@ class Session:
         options = request.options
         watcher = Watcher(source, options.settle)
         first = stages[0]
-        self._project, self._options, self._source, self._stages, self._view = project, options, source, stages, view
+        self._project, self._options, self._source, self._stages = project, options, source, stages
         self._inbox = Inbox(first.spec, first.options, source, watcher, project.root, keep=options.keep_fetched)
         self._workers = options.workers or len(os.sched_getaffinity(0))
         whole = resources(request.settings, max(stage.spec.gpus for stage in stages))
@@ -106,6 +106,7 @@ class Session:
         self._last_news = self._next_look = self._published = 0.0
         self._looking: Future[Found] | None = None
         self._paused: float | None = None
+        self._probing = False
         self._faults: set[str] = set()
 
     def run(self, hold: Path) -> None:
@@ -237,6 +238,7 @@ class Session:
 
     def _submit(self, given: _Given) -> None:
         self._in_flight += 1
+        self._probing = self._paused is not None
         future = self._pool.submit(run_tasks, given.tasks)
         future.add_done_callback(lambda ended: self._ended.put((given, ended)))
 
@@ -265,10 +267,10 @@ class Session:
         if attempt.ending == "full":
             if self._paused is None:
                 self._tell_full(attempt.line.result.message)
-            self._paused = moment + self._options.backoff
-        elif self._paused is not None and attempt.ending == "done":
+            self._paused, self._probing = moment + self._options.backoff, False
+        elif self._probing and attempt.ending == "done":
             self._voice.say("log", "There is space again; the session goes on")
-            self._state, self._message, self._paused = "running", "", None
+            self._state, self._message, self._paused, self._probing = "running", "", None, False
 
     def _tell_full(self, message: str) -> None:
         reason = message.split("\n", maxsplit=1)[0]
@@ -302,9 +304,7 @@ class Session:
         if moment - self._published < 1.0:
             return
         self._published = time.monotonic()
-        status = self.status()
-        write_status(self._project.root, status)
-        self._view.show(status)
+        self._voice.show(self.status())
 
     def status(self) -> LiveStatus:
         """How the session stands."""

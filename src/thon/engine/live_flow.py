@@ -64,6 +64,7 @@ class Flow:
         self._data: dict[str, Stamp] = {}
         self._unread: dict[str, Stamp | None] = {}
         self._looks = 0
+        self._beside: dict[tuple[str, ...], set[str]] = {}
 
     def restore(self, now: float) -> int:
         """Take over what earlier sessions finished; returns the number of items that are complete or on their way."""
@@ -111,7 +112,7 @@ class Flow:
         entry = self._entry(0, item)
         self._moving.pop(item, None)
         if entry is not None and entry.state in ("idle", "waiting"):
-            self._give_up(0, item, "its file is gone", 2)
+            self._lose(0, item)
 
     def looked(self, *, quiet: bool) -> None:
         """The source was looked at; when it is `quiet`, an item whose files were to settle anew and that the job no
@@ -221,6 +222,24 @@ class Flow:
         if new and not group.open:
             self._say("log", f"{group.name}: {item} came late; its results will be made anew")
         group.open = True
+        values = self._beside.setdefault(self._files_beside(item), set())
+        if value not in values:
+            values.add(value)
+            for failed in self.stages[0].failures:
+                self._count_failed(failed, now)
+
+    def _count_failed(self, item: str, now: float) -> None:
+        """Count an item that nobody can read into the group of those beside the same file, such as a series' mdoc."""
+        beside = self._files_beside(item)
+        values = self._beside.get(beside, set())
+        if beside and len(values) == 1 and self.groups.of(item) is None:
+            arrival = self.inbox.items[item]
+            self.groups.join(item, next(iter(values)), arrival.folder, arrival.number, now)
+            self.groups.settle(item, now, failed=True)
+
+    def _files_beside(self, item: str) -> tuple[str, ...]:
+        data = self.stages[0].spec.ports[0].name
+        return tuple(file for port, files in self.inbox.items[item].files.items() if port != data for file in files)
 
     def _close(self, group: Group, now: float) -> None:
         group.open, group.closed = False, group.size
@@ -320,20 +339,20 @@ class Flow:
 
     def _changed(self, k: int, item: str, attempt: Attempt) -> None:
         """The files moved under an attempt: from the beginning, once they have settled."""
+        root, arrival = self.stages[0].folder.root, self.inbox.items[item]
+        if not all(Path(found(file, root)).exists() for files in arrival.files.values() for file in files):
+            self._lose(k, item)
+            return
         self.stages[k].hold(item)
         self.stages[0].hold(item)
-        arrival = self.inbox.items[item]
-        gone = [
-            file
-            for files in arrival.files.values()
-            for file in files
-            if not Path(found(file, self.stages[0].folder.root)).exists()
-        ]
-        if gone:
-            self._give_up(k, item, "its file is gone", 2)
-        else:
-            self._say("warning", f"{self.stages[k].spec.name} {item}: {attempt.line.result.message}; it is read anew")
-            self._look_again(item)
+        self._say("warning", f"{self.stages[k].spec.name} {item}: {attempt.line.result.message}; it is read anew")
+        self._look_again(item)
+
+    def _lose(self, k: int, item: str) -> None:
+        """Give up an item whose files are gone, unless they come back."""
+        self._give_up(k, item, "its file is gone", 2)
+        self.stages[k].entries[item].basis = ""
+        self.inbox.look_again(item)
 
     def _look_again(self, item: str) -> None:
         """Wait until the files of an item have settled anew; the session does not end before."""
@@ -370,16 +389,20 @@ class Flow:
             self._store(lambda: stage.folder.emit(item_failed(item, attempt.error, line.result)))
         if k < self._per_item:
             self.groups.settle(item, time.monotonic(), failed=True)
+            self._count_failed(item, time.monotonic())
+        # Bad files say the same, each of itself; a question, or one file that a step needs for all, is not about them.
         if attempt is not None and attempt.error == InputError.__name__:
-            self._stop_if_all_fail(stage, message)
+            self._stop_if_all_fail(stage, message, _reason)
+        elif attempt is not None and exit_code == 2 and k:
+            self._stop_if_all_fail(stage, message, str)
 
-    def _stop_if_all_fail(self, stage: Stage, message: str) -> None:
+    def _stop_if_all_fail(self, stage: Stage, message: str, reason: Callable[[str], str]) -> None:
         """End the session where a step has done nothing and its items fail alike: it was asked wrongly.
 
         Raises:
             InputError: With what they say.
         """
-        alike = [one for one in stage.failures.values() if _reason(one.message) == _reason(message)]
+        alike = [one for one in stage.failures.values() if reason(one.message) == reason(message)]
         if len(alike) >= ALIKE and not any(entry.state == "done" for entry in stage.entries.values()):
             raise InputError(
                 f"the first {len(alike)} items of {stage.spec.name} failed for one reason, so the session stops here",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from thon.engine.inputs import plain_name
+from thon.job.places import free_name
 
 
 @dataclass(slots=True)
@@ -68,7 +69,8 @@ class Groups:
         """Note that an item on its way belongs to a group; returns the group, and whether the item is new to it."""
         key = (value, folder)
         if key not in self._names:
-            self._names[key] = self._free_name(value, folder)
+            above = plain_name(folder.rstrip("/").rsplit("/", 1)[-1])
+            self._names[key] = free_name(plain_name(value), above, set(self._names.values()))
         name = self._names[key]
         group = self.by_name.setdefault(name, Group(name, number, now))
         left = self.of(item)
@@ -107,11 +109,3 @@ class Groups:
             group.pending.discard(item)
             (group.failed if failed else group.ready).add(item)
             group.last = now
-
-    def _free_name(self, value: str, folder: str) -> str:
-        taken = set(self._names.values())
-        name = plain_name(value)
-        if name not in taken:
-            return name
-        longer = plain_name(f"{folder.rstrip('/').rsplit('/', 1)[-1]}_{name}")
-        return next(one for one in (longer, *(f"{longer}_{k}" for k in range(2, 10_000))) if one not in taken)

@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,7 +17,7 @@ from thon.engine.live_sources import Source
 from thon.engine.live_watch import News, Watcher
 from thon.job.items_file import ItemLine
 from thon.job.live_item import Stamp, stamp
-from thon.job.places import found, stored
+from thon.job.places import found, free_name, stored
 from thon.job.record import Reference
 from thon.job.spec import JobSpec
 
@@ -198,28 +198,36 @@ class Inbox:
         return {name: dict(ports) for name, ports in expand(folder, self._options).items()}
 
     def _take(self, items: Expanded, result: Found) -> int:
-        """Note new and changed items; returns how many are not whole yet."""
+        """Note new and changed items, the oldest first; returns how many are not whole yet."""
         awaited = 0
+        news: list[tuple[str, dict[str, tuple[str, ...]], tuple[Stamp, ...]]] = []
         for name, ports in items.items():
-            origin = [str(path) for path in ports[self._port]]
-            if not all(self._is_watched(path) for path in origin):
+            files = {port: tuple(map(str, paths)) for port, paths in ports.items()}
+            if not all(self._is_watched(path) for path in files[self._port]):
                 continue
-            stamps = [self._stamp(str(path)) for files in ports.values() for path in files]
+            stamps = [self._stamp(path) for many in files.values() for path in many]
             known = tuple(one for one in stamps if one is not None)
             if len(known) < len(stamps):
                 awaited += 1
-                continue
-            item = self._names.get(origin[0])
-            files = {port: tuple(map(str, paths)) for port, paths in ports.items()}
-            if item is None:
-                item = self._free_name(plain_name(name), origin[0])
-                if item != plain_name(name):
-                    result.renamed[origin[0]] = item
-            elif self.items[item].stamps == known and self.items[item].key == _key(files):
-                continue
-            self._add(item, self._stored(files), known, files)
-            result.items.append(item)
+            elif not self._is_known(files, known):
+                news.append((name, files, known))
+        for name, files, known in sorted(news, key=lambda one: one[2][0][1]):
+            result.items.append(self._name(name, files[self._port][0], result))
+            self._add(result.items[-1], self._stored(files), known, files)
         return awaited
+
+    def _is_known(self, files: dict[str, tuple[str, ...]], stamps: tuple[Stamp, ...]) -> bool:
+        item = self._names.get(files[self._port][0])
+        return item is not None and self.items[item].stamps == stamps and self.items[item].key == _key(files)
+
+    def _name(self, name: str, origin: str, result: Found) -> str:
+        """The item of these data: the one that it was, else a new one."""
+        if origin in self._names:
+            return self._names[origin]
+        item = free_name(plain_name(name), plain_name(Path(origin).parent.name), self.items)
+        if item != plain_name(name):
+            result.renamed[origin] = item
+        return item
 
     def _add(
         self,
@@ -232,14 +240,6 @@ class Inbox:
         number = self.items[item].number if item in self.items else len(self.items)
         self.items[item] = Arrival(files, stamps, os.path.dirname(first), number, _key(absolute))
         self._names[first] = item
-
-    def _free_name(self, name: str, origin: str) -> str:
-        """The name, with its folder's in front where another file has it."""
-        if name not in self.items:
-            return name
-        longer = plain_name(f"{Path(origin).parent.name}_{name}")
-        numbers: Iterable[str] = (longer, *(f"{longer}_{k}" for k in range(2, 10_000)))
-        return next(one for one in numbers if one not in self.items)
 
     def _is_watched(self, path: str) -> bool:
         """Whether the rules take a file; one outside the source is taken as the job names it."""

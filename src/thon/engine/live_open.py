@@ -89,6 +89,17 @@ def _await(descriptor: int, root: Path) -> None:
             return
 
 
+def ask_first(request: SessionRequest, folder: Path) -> None:
+    """Let the first step's job ask for what it must know of the files that are there, before anything is done.
+
+    Raises:
+        InputError: It asks.
+    """
+    step, options = request.steps[0]
+    if step.spec.expand is not None and folder.is_dir():
+        step.spec.expand(folder, options)
+
+
 def open_stages(project: Project, request: SessionRequest, location: str) -> list[Stage]:
     """The steps with their job folders: those of an earlier session that was asked the same, else new ones.
 

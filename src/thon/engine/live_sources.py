@@ -8,6 +8,7 @@ import hashlib
 import os
 import posixpath
 import re
+import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,6 +18,7 @@ from typing import Any, Protocol
 from thon.base.errors import InputError
 from thon.engine.live_options import LiveOptions
 from thon.job.live_item import Stamp
+from thon.job.places import Folders
 
 Seen = dict[str, Stamp | None]
 """What is there, by path below the source with forward slashes; None where nobody asked for the stamp."""
@@ -84,73 +86,69 @@ class Source(Protocol):
 
 
 class FolderSource:
-    """A folder and all below it.
+    """A folder and all below it, but for projects of thon.
 
     Args:
         folder: The folder.
         rules: Which names are looked at.
-        avoid: A folder in it that is left out, such as the project that is written.
     """
 
     fetches = False
 
-    def __init__(self, folder: Path, rules: Rules, avoid: Path):
+    def __init__(self, folder: Path, rules: Rules):
         self.folder, self.location = folder, str(folder)
         self.faults: list[str] = []
-        self._rules, self._avoid = rules, str(avoid)
+        self._rules = rules
 
     def scan(self, wanted: Callable[[str], bool]) -> Seen:
         """All files; only the stamps of those that are wanted cost a system call."""
         self.faults = []
-        return dict(self._walk(str(self.folder), "", wanted, set()))
+        return dict(self._walk(str(self.folder), "", wanted, Folders(self.folder)))
 
     def fetch(self, name: str, stamp: Stamp | None) -> None:
         """Nothing to do."""
 
     def _walk(
-        self, folder: str, prefix: str, wanted: Callable[[str], bool], linked: set[str]
+        self, folder: str, prefix: str, wanted: Callable[[str], bool], folders: Folders
     ) -> Iterator[tuple[str, Stamp | None]]:
-        below: list[tuple[str, str]] = []
+        below: list[str] = []
         with os.scandir(folder) as entries:
             for entry in entries:
                 name = f"{prefix}{entry.name}"
                 if self._rules.skips(entry.name):
                     continue
-                if _is_folder(entry, linked):
-                    if entry.path != self._avoid:
-                        below.append((entry.path, f"{name}/"))
+                if _is_folder(entry):
+                    below.append(entry.name)
                 elif self._rules.takes(name):
                     yield from _stamped(entry, name, wanted)
-        for path, prefix_ in below:
+        for name in folders.inside(folder, below):
+            path = os.path.join(folder, name)
             try:
-                yield from self._walk(path, prefix_, wanted, linked)
+                yield from self._walk(path, f"{prefix}{name}/", wanted, folders)
             except FileNotFoundError:
                 continue
             except OSError as error:
                 self.faults.append(f"{path}: {error.strerror}")
 
 
-def _is_folder(entry: os.DirEntry[str], linked: set[str]) -> bool:
-    if not entry.is_dir():
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
         return False
-    if entry.is_symlink():
-        real = os.path.realpath(entry.path)
-        if real in linked:
-            return False
-        linked.add(real)
-    return True
 
 
 def _stamped(entry: os.DirEntry[str], name: str, wanted: Callable[[str], bool]) -> Iterator[tuple[str, Stamp | None]]:
-    """The file's stamp; nothing where it has gone meanwhile or is a link to nowhere."""
+    """The file's stamp; nothing where it has gone meanwhile, or is a link to nowhere or no file of bytes at all."""
     if not wanted(name):
         yield name, None
         return
     try:
-        stat = entry.stat()
-    except FileNotFoundError:
+        status = entry.stat()
+    except OSError:
         return
-    yield name, (stat.st_size, stat.st_mtime_ns)
+    if stat.S_ISREG(status.st_mode):
+        yield name, (status.st_size, status.st_mtime_ns)
 
 
 class UrlSource:
@@ -214,7 +212,9 @@ def open_source(location: str, options: LiveOptions, project: Path) -> FolderSou
     if not folder.is_dir():
         what = "this is a file" if folder.exists() else "no such folder"
         raise InputError(what, path=location, expected="the folder that the microscope's files come into")
-    return FolderSource(folder, rules, project.absolute())
+    if os.path.realpath(folder) == os.path.realpath(project):
+        raise InputError("this is the project that is written", path=location, expected="another folder to watch")
+    return FolderSource(folder, rules)
 
 
 def _file_system(url: str) -> tuple[Any, str]:

@@ -130,7 +130,9 @@ class View(Protocol):
 
 
 class Voice:
-    """Passes on what is said, to the view, the log, and the status.
+    """Passes on what is said and how the session stands, to the view, the log and `live.json`.
+
+    The session does not end because the disk is full or the terminal that showed it was closed.
 
     Args:
         root: The project's folder.
@@ -139,7 +141,7 @@ class Voice:
 
     def __init__(self, root: Path, view: View):
         self.latest: deque[Said] = deque(maxlen=20)
-        self._log, self._view = root / LOG, view
+        self._root, self._log, self._view = root, root / LOG, view
 
     def say(self, level: str, text: str) -> None:
         """Say a sentence."""
@@ -147,10 +149,16 @@ class Voice:
         self.latest.append(said)
         stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(said.time))
         mark = "" if level in ("log", "done") else f"{level}: "
-        # A full disk must not end the session that tells of it.
         with contextlib.suppress(OSError):
             append_line(self._log, f"{stamp}  {mark}{text}".replace("\n", "\n    "))
-        self._view.say(said)
+        with contextlib.suppress(OSError):
+            self._view.say(said)
+
+    def show(self, status: LiveStatus) -> None:
+        """Show how the session stands."""
+        write_status(self._root, status)
+        with contextlib.suppress(OSError):
+            self._view.show(status)
 
 
 def stage_status(stage: Stage, now: float) -> StageStatus:

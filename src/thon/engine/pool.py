@@ -13,6 +13,7 @@ import os
 import pickle
 import queue
 import signal
+import sys
 import threading
 from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import Executor, Future
@@ -157,6 +158,11 @@ def _serve(calls: Connection, parent: int, hold: Path | None) -> None:
             if not _can_be_sent(answer):
                 answer = (False, JobError(f"something unexpected happened: {answer[1]!r}"))
             calls.send(answer)
+    # What was done is safe; to take all libraries down piece by piece would take seconds.
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(0)
 
 
 def _can_be_sent(answer: object) -> bool:
