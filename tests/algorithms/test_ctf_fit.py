@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from functools import cache
 
 import numpy as np
 import pytest
 import torch
 
-from tests.algorithms.ctf_micrographs import Scene, height_of, simulate
-from thon.algorithms.ctf_fit import CtfFitOptions, CtfFitted, fit_ctf
+from tests.algorithms.ctf_micrographs import Scene, height_of, phase_error, scattering, simulate
+from thon.algorithms.ctf_fit import CtfFitOptions, CtfFitted, fit_ctf, ring_grid
+from thon.algorithms.ctf_solve import lens_of, solve_ctf
 from thon.base.errors import InputError
 from thon.data.ctf import SpecimenTilt
 from thon.data.optics import Optics
+from thon.ops.ctf_spectrum import polar_spectrum
 
 OPTICS = Optics(300.0, 2.7, 0.07)
 
@@ -106,6 +109,49 @@ def test_dirt_and_emptiness_do_not_matter() -> None:
     assert torch.equal(image, before)
 
 
+def test_a_half_empty_image_loses_that_half() -> None:
+    scene = SCENES[2]
+    image = picture(scene).clone()
+    image[256:] = 0
+    fit = fit_ctf(image, scene.pixel_size, OPTICS).fit
+    assert abs(fit.ctf.defocus_u - scene.defocus_u) < 4 * fit.sigma.defocus_u < 0.01 * scene.defocus_u
+    assert any("50%" in warning for warning in fit.warnings)
+
+
+def test_without_noise_there_is_hardly_an_error() -> None:
+    """The expected spectrum of strong rings: what the bins, or the smooth curves, got wrong would show alone."""
+    truth = Scene((1024, 1024), defocus_u=9200, defocus_v=7400, angle=60, phase=80, dose=30)
+    ky, kx = np.fft.fftfreq(1024, 1.35)[:, None], np.fft.rfftfreq(1024, 1.35)[None]
+    s = np.hypot(ky, kx)
+    rings = 4 * scattering(truth, s) * np.exp(-truth.b_factor * s**2 / 2) * np.sin(phase_error(truth, kx, ky)) ** 2
+    power = torch.from_numpy((1 + truth.dose * rings).astype(np.float32))
+    options = CtfFitOptions(fit_phase=True)
+    lens, _ = lens_of(OPTICS)
+    found = solve_ctf(polar_spectrum(power, 1024, 1.35, ring_grid(1.35, lens, options)), lens, options).likely
+    twice = np.deg2rad(120)
+    error = found.lens[:4] - [8300, 900 * np.cos(twice), 900 * np.sin(twice), np.deg2rad(80)]
+    assert np.abs(error[:3]).max() < 0.5
+    assert abs(np.rad2deg(error[3])) < 0.05
+    assert (np.abs(error) < 0.3 * np.sqrt(np.diag(found.covariance)[:4])).all()
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.float64, torch.int16, torch.uint8])
+def test_values_may_be_of_any_type(kind: torch.dtype) -> None:
+    expected = fitted(SCENES[0]).fit
+    found = fit_ctf(picture(SCENES[0]).clamp(0, 255).to(kind), 1.35, OPTICS).fit
+    assert found.ctf.defocus == pytest.approx(expected.ctf.defocus, abs=expected.sigma.defocus_u / 4)
+
+
+def test_a_small_image_says_how_little_it_knows() -> None:
+    whole = fitted(SCENES[0]).fit
+    for side in (64, 100):
+        fit = fit_ctf(picture(SCENES[0])[:side, :side], 1.35, OPTICS).fit
+        error = abs(fit.ctf.defocus - 17500)
+        assert error < 4 * fit.sigma.defocus_u <= 4 * 58001 / np.sqrt(12)
+        assert fit.sigma.defocus_u > 5 * whole.sigma.defocus_u
+        assert not any("ice" in warning for warning in fit.warnings), "so few values tell nothing of a ring"
+
+
 def test_contrast_may_have_either_sign_and_any_scale() -> None:
     one = fitted(SCENES[1]).fit.ctf
     other = fit_ctf(-3.7 * picture(SCENES[1]) + 1000, 1.35, OPTICS).fit.ctf
@@ -187,6 +233,28 @@ def test_what_cannot_be_fitted_is_refused() -> None:
         fit_ctf(image, 1.35, Optics(None, 2.7))
     with pytest.raises(InputError, match="small"):
         fit_ctf(image[:32], 1.35, OPTICS)
+    with pytest.raises(InputError, match="small"):
+        fit_ctf(image, 0.1, OPTICS)
+    for size in (0.0, -1.35, math.nan, math.inf):
+        with pytest.raises(InputError, match="pixel size"):
+            fit_ctf(image, size, OPTICS)
+    for optics, what in (
+        (Optics(0.0, 2.7), "voltage"),
+        (Optics(math.nan, 2.7), "voltage"),
+        (Optics(300.0, math.nan), "spherical aberration"),
+        (Optics(300.0, 2.7, 1.5), "amplitude contrast"),
+    ):
+        with pytest.raises(InputError, match=what):
+            fit_ctf(image, 1.35, optics)
+    for value in (math.nan, math.inf):
+        broken = image.clone()
+        broken[100, 100] = value
+        with pytest.raises(InputError, match="not all values are numbers"):
+            fit_ctf(broken, 1.35, OPTICS)
+    with pytest.raises(InputError, match="without contrast"):
+        fit_ctf(torch.full((300, 300), 7.0), 1.35, OPTICS)
+    with pytest.raises(InputError, match="without contrast"):
+        fit_ctf(image, 1.35, OPTICS, spectrum=torch.zeros(256, 256))
     with pytest.raises(InputError, match="no room"):
         fit_ctf(image, 10.0, OPTICS, CtfFitOptions(min_resolution=22.0))
     with pytest.raises(ValueError, match="larger"):

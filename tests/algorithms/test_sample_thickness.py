@@ -50,6 +50,19 @@ def test_inclination_is_that_of_the_slab_and_levelling_takes_it_off(inclination:
     assert left < 0.35 * np.hypot(*profile.inclination)
 
 
+def test_few_features_tell_no_inclination() -> None:
+    """A dozen blobs of a flat slab lie somewhere in it, which is no slope."""
+    phantom = simulate_series(
+        (141, 150), step=5.0, span=60, thickness=60.0, number=12, noise=0.1, seed=2, pixel_size=20.0
+    )
+    profile = measure(phantom)
+    assert profile.inclination[0] > 10
+    assert profile.certain_inclination == (0.0, 0.0)
+    clear = measure(slab((-20.0, 0.0)))
+    assert clear.certain_inclination == (pytest.approx(-20, abs=3), 0.0)
+    assert 0.3 < clear.inclination_sigma[0] < 7
+
+
 def test_a_slab_that_lies_high_is_found_there_and_centred() -> None:
     phantom = slab()
     lift = TiltGeometry(

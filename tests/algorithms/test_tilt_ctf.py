@@ -64,6 +64,7 @@ def test_defocus_astigmatism_hand_and_inclination_are_found(hand):
     assert found.hand == hand
     assert found.hand_evidence * hand > 20
     assert found.hand_confidence > 0.99
+    assert found.ctf.hand_confidence == pytest.approx(hand * found.hand_confidence)
     for value, sigma, true in zip(found.inclination, found.inclination_sigma, (4.0, -3.0), strict=True):
         assert sigma < 4
         assert abs(value - true) < 3 * sigma
@@ -101,7 +102,7 @@ def test_rings_fit_far_and_curves_show_it():
 def test_an_image_without_rings_borrows_and_an_excluded_one_has_no_values():
     series = images(1).copy()
     series[6] = np.random.default_rng(1).normal(100, 1, series[6].shape)
-    series[8] = 7.0
+    series[8] = np.nan
     found = fit_tilt_ctf(series, phantom().geometry, 3.1, OPTICS, order=ORDER, excluded={2: "dark"}, hand=1).ctf
     assert set(found.borrowed) == {6}
     assert "neighbours" in found.borrowed[6]
@@ -171,6 +172,13 @@ def test_what_cannot_be_seen_is_refused():
         fit_tilt_ctf(flat, geometry, 10.0, OPTICS)
     with pytest.raises(InputError, match="optics of the series are incomplete"):
         fit_tilt_ctf(flat, geometry, 2.0, replace(OPTICS, cs=None))
+    for size in (0.0, -2.0, np.nan):
+        with pytest.raises(InputError, match="pixel size"):
+            fit_tilt_ctf(flat, geometry, size, OPTICS)
+    with pytest.raises(InputError, match="voltage"):
+        fit_tilt_ctf(flat, geometry, 2.0, replace(OPTICS, voltage=0.0))
+    with pytest.raises(InputError, match="no image of the series shows anything"):
+        fit_tilt_ctf(np.full((3, 160, 160), np.nan), geometry, 2.0, OPTICS)
     with pytest.raises(InputError, match="pixels are too large"):
         fit_tilt_ctf(flat, geometry, 20.0, OPTICS)
     with pytest.raises(InputError, match="no image of the series shows anything"):

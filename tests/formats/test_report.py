@@ -88,7 +88,12 @@ def make_content(tilts: int = TILTS, side: tuple[int, int] = (46, 64)) -> Report
         residual=residual,
         rejected=17,
         profile=ThicknessProfile(
-            z, np.exp(-(((z - 60) / 850) ** 6)) + 0.03 * random.normal(size=161), -840.0, 960.0, (1.25, -0.5)
+            z,
+            np.exp(-(((z - 60) / 850) ** 6)) + 0.03 * random.normal(size=161),
+            -840.0,
+            960.0,
+            (1.25, -0.5),
+            (0.4, 0.3),
         ),
         seconds={"read": 1.5, "coarse alignment": 6.25, "joint refinement": 17.25},
     )
@@ -236,7 +241,8 @@ def test_every_picture_has_words_and_every_control_a_name(written):
     pictures = page.all("img")
     assert len(pictures) == len(DRAWINGS) + 1
     assert all(len(picture["alt"]) > 15 for picture in pictures)
-    assert "thickness 180.0 nm; inclination 1.25° along y and -0.50° along x" in " ".join(p["alt"] for p in pictures)
+    slope = "1.25 ± 0.40° along y and −0.50 ± 0.30° along x"
+    assert f"thickness 180.0 nm; inclination {slope}" in " ".join(p["alt"] for p in pictures)
     assert all("aria-label" in control for control in page.all("input") + page.all("meter"))
     identities = {tag["id"] for _, tag in page.tags if "id" in tag}
     assert {tag["aria-labelledby"] for _, tag in page.tags if "aria-labelledby" in tag} <= identities

@@ -49,7 +49,7 @@ def content() -> ReportContent:
         axis_score=-((np.linspace(80, 90, 11) - 84) ** 2),
         points=random.uniform(-900, 900, (12, 3)),
         residual=residual,
-        profile=ThicknessProfile(np.linspace(-900, 900, 61), np.ones(61), -500.0, 300.0, (2.0, -1.0)),
+        profile=ThicknessProfile(np.linspace(-900, 900, 61), np.ones(61), -500.0, 300.0, (2.0, -1.0), (0.7, 0.5)),
     )
     series = AlignedTiltSeries(
         name="a", images=tuple(ImageRef("a.st", k) for k in range(TILTS)), image_shape=(210, 330), pixel_size=8.0,
@@ -164,7 +164,7 @@ def test_faces_and_slopes_of_the_sample(content):
     profile, slab = draw_thickness(content, LIGHT).axes
     faces = [line.get_xdata()[0] for line in profile.get_lines() if line.get_linestyle() == "--"]
     assert faces == pytest.approx([-50, 30])
-    along_y = line(slab, "y: 2.00°")
+    along_y = line(slab, "y: 2.00 ± 0.70°")
     (left, right), (start, stop) = along_y.get_data()
     assert right - left == pytest.approx(330 * 0.8)
     assert np.degrees(np.arctan((stop - start) / (right - left))) == pytest.approx(2)

@@ -127,7 +127,7 @@ def warnings_for(
         said.append(f"Two halves of the features disagree by {disagreement:.1f} px of the alignment.")
     if len(excluded) > tilts / 4:
         said.append(f"{len(excluded)} of {tilts} images were left out.")
-    if max(abs(angle) for angle in profile.inclination) > 8:
-        y, x = profile.inclination
+    y, x = profile.certain_inclination
+    if max(abs(y), abs(x)) > 8:
         said.append(f"The sample is inclined by {y:.1f}° along y and {x:.1f}° along x; --level turns it.")
     return tuple(said)

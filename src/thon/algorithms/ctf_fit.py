@@ -8,11 +8,12 @@ the specimen is inclined, or its defocus differs from place to place, tiles take
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Real
 
 from thon.algorithms.ctf_image import ImageSpectrum, image_spectrum
 from thon.algorithms.ctf_judge import Judgement, judge_fit, principal_defoci
@@ -30,6 +31,10 @@ from thon.ops.ctf_spectrum import PolarGrid, polar_spectrum
 __all__ = ["CtfFitOptions", "CtfFitted", "fit_ctf"]
 
 
+SMALLEST = 80.0
+"""Side of an image below which there are not enough frequencies for rings, Å."""
+
+
 @dataclass(frozen=True)
 class CtfFitted:
     """A fit and its picture.
@@ -44,7 +49,7 @@ class CtfFitted:
 
 
 def fit_ctf(
-    image: Float[torch.Tensor, "rows columns"],
+    image: Real[torch.Tensor, "rows columns"],
     pixel_size: float,
     optics: Optics,
     options: CtfFitOptions | None = None,
@@ -68,17 +73,16 @@ def fit_ctf(
             given.
 
     Raises:
-        InputError: If voltage or spherical aberration is unknown, or the image is too small.
+        InputError: If voltage or spherical aberration is unknown or impossible, or the image is too small, flat or not
+            of numbers.
     """
     options = options or CtfFitOptions()
     lens, said = lens_of(optics)
-    if min(image.shape) < 64:
-        raise InputError("an image too small for its CTF", got=tuple(image.shape), expected="at least 64 × 64 px")
+    image = image if image.dtype in (torch.float32, torch.float64) else image.float()
     if spectrum is not None:
         pixel_size = spectrum_pixel_size or max(pixel_size, 1.4)
-        measured = _given_spectrum(spectrum)
-    else:
-        measured = image_spectrum(image)
+    _check_image(image if spectrum is None else spectrum, pixel_size)
+    measured = image_spectrum(image) if spectrum is None else _given_spectrum(spectrum)
     grid = ring_grid(pixel_size, lens, options)
     bins = polar_spectrum(measured.power, measured.columns, pixel_size, grid, worth=measured.worth)
     solution = solve_ctf(bins, lens, options)
@@ -89,6 +93,25 @@ def fit_ctf(
     picture = draw_fit(solution.likelihood, solution.likely, options.tile_size)
     fit = replace(_record(solution, judgement, options, grid), tilt=tilt, surface=surface)
     return CtfFitted(replace(fit, warnings=said + ctf_warnings(fit, solution, options, measured.masked)), picture)
+
+
+def _check_image(image: Float[torch.Tensor, "rows columns"], pixel_size: float) -> None:
+    """Refuse what has no CTF.
+
+    Raises:
+        InputError: If the image is small, flat or not of numbers, or its pixels have no size.
+    """
+    if not 0 < pixel_size < math.inf:
+        raise InputError("a pixel size that cannot be", got=f"{pixel_size:g} Å", expected="above 0 Å")
+    if min(image.shape) < 64 or min(image.shape) * pixel_size < SMALLEST:
+        side = max(64, math.ceil(SMALLEST / pixel_size))
+        size = f"{image.shape[0]} × {image.shape[1]} px of {pixel_size:g} Å"
+        raise InputError("an image too small for its CTF", got=size, expected=f"at least {side} × {side} px")
+    low, high = (float(end) for end in torch.aminmax(image))
+    if not math.isfinite(low + high):
+        raise InputError("an image of which not all values are numbers", mend="repair it, or leave it out")
+    if low == high:
+        raise InputError("an image without contrast", got=f"{low:g} everywhere", mend="leave it out")
 
 
 def _solve_varying(
@@ -138,7 +161,7 @@ def _given_spectrum(spectrum: Float[torch.Tensor, "size size"]) -> ImageSpectrum
 
 
 def _record(solution: Solution, judgement: Judgement, options: CtfFitOptions, grid: PolarGrid) -> CtfFit:
-    ctf, sigma = principal_defoci(solution.likely)
+    ctf, sigma = principal_defoci(solution.likely, options.max_defocus - options.min_defocus)
     if options.fit_phase:
         ctf = replace(ctf, phase_shift=_wrapped(ctf.phase_shift, options.phase_range))
     thickness = float(solution.likely.lens[4]) if options.fit_thickness else None

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float
 from thon.ops.fourier import soft_edge
 from thon.ops.power_spectrum import screen_tiles, spectrum_power
 
-EDGE = 0.1
+EDGE = 0.05
 """Share of each side over which the window rises."""
 
 CLIP = 8.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,9 @@ FITS = 0.5
 ICE = (1 / 3.9, 1 / 3.67)
 """Frequencies of the strongest rings of crystalline ice, 1/Å."""
 
+ICE_VALUES = 400
+"""Independent values that an ice ring needs: their mean is then known to 5 %."""
+
 
 @dataclass(frozen=True)
 class Judgement:
@@ -25,7 +29,7 @@ class Judgement:
         curves: Radial curves.
         score: Correlation within the range to which rings fit, −1 to 1.
         resolution: Å.
-        ice_ring: Power at the ice rings over that around them; NaN out of range.
+        ice_ring: Power at the ice rings over that around them; NaN out of range, or in too small an image.
     """
 
     curves: CtfCurves
@@ -126,12 +130,12 @@ def _last_fitting(correlation: Float[np.ndarray, "rings"]) -> int:
 def _ice_ring(
     frequency: Float[np.ndarray, "rings"], measured: Float[np.ndarray, "rings"], weight: Float[np.ndarray, "rings"]
 ) -> float:
-    """Largest ratio of the power at an ice ring to that on both sides of it."""
+    """Largest ratio of the power at an ice ring to that on both sides of it; NaN where too few values tell."""
     ratios = [float("nan")]
     for place in ICE:
         away = np.abs(frequency - place)
         near, around = away < 0.003, (away > 0.008) & (away < 0.016)
-        if frequency[-1] > place + 0.016 and weight[near].sum() > 0 and weight[around].sum() > 0:
+        if frequency[-1] > place + 0.016 and min(weight[near].sum(), weight[around].sum()) > ICE_VALUES:
             ratios.append(
                 float(
                     np.average(measured[near] + 1, weights=weight[near])
@@ -141,11 +145,12 @@ def _ice_ring(
     return float(np.fmax.reduce(ratios))
 
 
-def principal_defoci(likely: LikelyCtf) -> tuple[Ctf, Ctf]:
+def principal_defoci(likely: LikelyCtf, span: float) -> tuple[Ctf, Ctf]:
     """Larger and smaller defocus with the angle between, and their standard deviations.
 
     Astigmatism is a length, never negative: where it is not much larger than its error, the errors of both defoci grow
-    by what a direction that is not known adds, and the angle's reaches that of no knowledge.
+    by what a direction that is not known adds. No error is larger than that of no knowledge: an even chance of every
+    angle, or of every defocus in a range of `span` Å.
     """
     mean, cosine, sine, phase, _ = likely.at[:5]
     covariance = likely.covariance
@@ -155,10 +160,10 @@ def principal_defoci(likely: LikelyCtf) -> tuple[Ctf, Ctf]:
     sideways = float(across @ covariance @ across)
     unsure = sideways * np.exp(-0.5 * half**2 / sideways) if sideways > 0 else 0.0
     sigma = [
-        float(np.sqrt((unit + sign * along) @ covariance @ (unit + sign * along) + unsure))
+        min(float(np.sqrt((unit + sign * along) @ covariance @ (unit + sign * along) + unsure)), span / math.sqrt(12))
         for unit, sign in ((np.eye(5)[0], 1), (np.eye(5)[0], -1))
     ]
     angle_sigma = np.degrees(np.sqrt(sideways) / (2 * half)) if half > 0 else np.inf
-    angle_sigma = min(float(angle_sigma), 180 / np.sqrt(12)) if sideways > 0 else 0.0
+    angle_sigma = min(float(angle_sigma), 180 / math.sqrt(12)) if sideways > 0 else 0.0
     ctf = Ctf(float(mean + half), float(mean - half), float(np.degrees(twice) / 2 % 180), float(np.degrees(phase)))
     return ctf, Ctf(sigma[0], sigma[1], angle_sigma, float(np.degrees(np.sqrt(covariance[3, 3]))))

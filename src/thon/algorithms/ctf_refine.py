@@ -26,7 +26,7 @@ DEPTH_EXPECTED, DEPTH_REACH = (-1.0, -10.0), 3.0
 """Logit of the depth at the coarsest and the finest ring, and how far from it images may lie. Rings fade outwards:
 were depth expected where the image cannot tell, noise would be counted as knowledge."""
 
-LEVEL_SIGMA, SWING_SIGMA, DEPTH_SIGMA = 1.0, 0.3, 0.7
+LEVEL_SIGMA, SWING_SIGMA, DEPTH_SIGMA = 0.5, 0.3, 0.7
 """Standard deviations that second differences of the splines' coefficients are expected to have."""
 
 
@@ -140,7 +140,11 @@ class SpectrumLikelihood:
             np.ascontiguousarray(values.T)
             for values in (spectrum.power, spectrum.count, spectrum.square, spectrum.azimuth)
         )
-        self.cosine, self.sine = np.cos(2 * azimuth), np.sin(2 * azimuth)
+        members = self.count / np.transpose(spectrum.worth)
+        self.spread = np.maximum(1 - 1 / np.maximum(members, 1), 0)
+        # Means over each bin's azimuths, not values at their middle.
+        shrink = _sinc(self.spread * (spectrum.sector / np.pi) ** 2)
+        self.cosine, self.sine = shrink * np.cos(2 * azimuth), shrink * np.sin(2 * azimuth)
         frequency = np.sqrt(spectrum.centers)
         ends = float(frequency[0]), float(frequency[-1])
         self.level = cubic_basis(frequency, *ends, LEVEL_SPANS)
@@ -150,8 +154,6 @@ class SpectrumLikelihood:
         self.parts = [slice(*ends) for ends in itertools.pairwise(ends_at)]
         self.size = ends_at[-1]
         self.offset = spectrum.offset
-        members = self.count / np.transpose(spectrum.worth)
-        self.spread = np.maximum(1 - 1 / np.maximum(members, 1), 0)
         self.moved = freedom.moved
         self.free = np.concatenate([self.moved, np.arange(5, self.size)])
         self.prior, self.prior_mean = self._prior()

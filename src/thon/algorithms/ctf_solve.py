@@ -44,14 +44,20 @@ def lens_of(optics: Optics) -> tuple[Lens, tuple[str, ...]]:
     """Constants of the CTF, and what had to be assumed.
 
     Raises:
-        InputError: If voltage or spherical aberration is not known.
+        InputError: If voltage or spherical aberration is not known, or cannot be.
     """
     if optics.voltage is None or optics.cs is None:
         missing = "voltage" if optics.voltage is None else "spherical aberration"
         raise InputError(f"no CTF without the {missing}", mend="state it when the micrographs are imported")
+    if not 0 < optics.voltage < math.inf:
+        raise InputError("a voltage that cannot be", got=f"{optics.voltage:g} kV", expected="such as 300 kV")
+    if not math.isfinite(optics.cs):
+        raise InputError("a spherical aberration that cannot be", got=f"{optics.cs:g} mm", expected="such as 2.7 mm")
     if optics.amplitude_contrast is None:
         said = ("Nobody stated the amplitude contrast: 0.1 was assumed.",)
         return Lens(electron_wavelength(optics.voltage), optics.cs * 1e7, amplitude_phase(0.1)), said
+    if not 0 <= optics.amplitude_contrast <= 1:
+        raise InputError("an amplitude contrast that cannot be", got=optics.amplitude_contrast, expected="0 to 1")
     amplitude = amplitude_phase(optics.amplitude_contrast)
     return Lens(electron_wavelength(optics.voltage), optics.cs * 1e7, amplitude), ()
 
@@ -93,12 +99,12 @@ def _reach(options: CtfFitOptions) -> float:
 
 
 def _fitting_rings(spectrum: PolarSpectrum, lens: Lens, starts: list[Start] | None) -> PolarSpectrum:
-    """As many rings as the fastest ripple needs, six to each of its waves."""
+    """As many rings as the fastest ripple needs, eight to each of its waves, and as the background needs."""
     if starts is None:
         return spectrum
     fastest = max(start.defocus + math.hypot(start.cosine, start.sine) for start in starts)
     rate = lens.wavelength * (fastest + float(np.abs(spectrum.offset).max()))
-    return spectrum.merged(max(1, min(int(1 / (6 * rate * spectrum.step)), spectrum.rings // 128)))
+    return spectrum.merged(max(1, min(int(1 / (8 * rate * spectrum.step)), spectrum.rings // 256)))
 
 
 def _mixed(tried: list[LikelyCtf]) -> LikelyCtf:

@@ -21,11 +21,12 @@ def ctf_warnings(fit: CtfFit, solution: Solution, options: CtfFitOptions, masked
     """
     ctf, sigma, height = fit.ctf, fit.sigma, solution.height
     said: list[str] = []
-    if height < FOUND or fit.resolution > 0.8 * fit.fit_range[0]:
+    found = height >= FOUND and fit.resolution <= 0.8 * fit.fit_range[0]
+    if not found:
         said.append(f"No rings stand out of the noise ({height:.1f} standard deviations): the defocus is a guess.")
     elif sigma.defocus_u > 0.02 * ctf.defocus:
         said.append(f"The defocus is uncertain by {sigma.defocus_u:.0f} Å.")
-    if ctf.astigmatism > 1000 and ctf.astigmatism > 5 * max(sigma.defocus_u, sigma.defocus_v):
+    if found and ctf.astigmatism > 1000 and ctf.astigmatism > 5 * max(sigma.defocus_u, sigma.defocus_v):
         said.append(f"Strong astigmatism: {ctf.astigmatism:.0f} Å.")
     if min(ctf.defocus - options.min_defocus, options.max_defocus - ctf.defocus) < 1:
         said.append("The defocus lies at the end of the range that was searched.")

@@ -72,8 +72,8 @@ def measure_thickness(
     common = scipy.ndimage.gaussian_filter1d((even * odd)[:, *middle], 60 / made.voxel_size, axis=0)
     signal = np.sqrt(np.clip(common.mean((1, 2)), 0, None))
     lower, upper = _faces(z, signal, options.level)
-    inclination = _inclination(common, z, made.voxel_size, (lower, upper), options.blocks)
-    return ThicknessProfile(z, signal / max(float(signal.max()), 1e-30), lower, upper, inclination)
+    inclination, sigma = _inclination(common, z, made.voxel_size, (lower, upper), options.blocks)
+    return ThicknessProfile(z, signal / max(float(signal.max()), 1e-30), lower, upper, inclination, sigma)
 
 
 def _faces(z: Float[np.ndarray, "heights"], signal: Float[np.ndarray, "heights"], level: float) -> tuple[float, float]:
@@ -100,8 +100,11 @@ def _inclination(
     voxel_size: float,
     faces: tuple[float, float],
     blocks: int,
-) -> tuple[float, float]:
-    """Angles of the sample's mid-plane along y and x, degrees, from the mean height of the signal in each block."""
+) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Angles of the sample's mid-plane along y and x, degrees, from the mean height of the signal in each block.
+
+    Their standard deviations follow from how they change when a block is left out.
+    """
     inside = (z > faces[0] - 300) & (z < faces[1] + 300)
     rows = np.array_split(np.arange(common.shape[1]), blocks)
     columns = np.array_split(np.arange(common.shape[2]), blocks)
@@ -115,7 +118,19 @@ def _inclination(
                 height.append(float((profile * z[inside]).sum() / profile.sum()))
                 weight.append(float(np.sqrt(profile.sum())))
     if len(height) < 4:
-        return 0.0, 0.0
+        return (0.0, 0.0), (90.0, 90.0)
     matrix, scale = np.array(design), np.array(weight)
-    slope = np.linalg.lstsq(matrix * scale[:, None], np.array(height) * scale, rcond=None)[0]
-    return float(np.rad2deg(np.arctan(slope[1]))), float(np.rad2deg(np.arctan(slope[2])))
+    slope = _slope(matrix, np.array(height), scale)
+    others = [np.arange(len(height)) != k for k in range(len(height))]
+    # The jackknife: a block with a bright feature may make the slope all by itself.
+    left = np.array([_slope(matrix[keep], np.array(height)[keep], scale[keep]) for keep in others])
+    spread = np.sqrt((len(left) - 1) * left.var(0)) / (1 + slope**2)
+    (y, x), (sigma_y, sigma_x) = np.rad2deg(np.arctan(slope)), np.rad2deg(spread)
+    return (float(y), float(x)), (float(sigma_y), float(sigma_x))
+
+
+def _slope(
+    matrix: Float[np.ndarray, "blocks 3"], height: Float[np.ndarray, "blocks"], scale: Float[np.ndarray, "blocks"]
+) -> Float[np.ndarray, "2"]:
+    """Slopes along y and x of the plane through weighted heights."""
+    return np.linalg.lstsq(matrix * scale[:, None], height * scale, rcond=None)[0][1:]

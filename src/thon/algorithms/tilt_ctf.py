@@ -20,6 +20,7 @@ import torch
 from annotated_types import Ge, Gt, Le
 from jaxtyping import Float, Int
 
+from thon.algorithms.ctf_solve import lens_of
 from thon.algorithms.tilt_ctf_geometry import height_slope
 from thon.algorithms.tilt_ctf_model import Lens
 from thon.algorithms.tilt_ctf_refine import Prior, Refined, refine_state
@@ -78,7 +79,7 @@ class TiltCtfResult:
     """What a joint fit found.
 
     Args:
-        ctf: Of each image; its hand confidence included.
+        ctf: Of each image; its hand confidence included, negative where the images tell −1.
         hand: +1 or −1: given, or the more likely one.
         hand_evidence: Logarithm of the odds of +1 over −1; NaN where the hand was given.
         inclination: Of the specimen against the geometry: tilt offset (alpha) and x-tilt (beta), degrees. Added to
@@ -99,7 +100,7 @@ class TiltCtfResult:
     @property
     def hand_confidence(self) -> float:
         """How clearly the images tell the hand, 0 to 1; NaN where it was given."""
-        return self.ctf.hand_confidence
+        return abs(self.ctf.hand_confidence)
 
 
 def vote_hand(evidence: Sequence[float]) -> tuple[int | None, float]:
@@ -251,10 +252,13 @@ def _lens(optics: Optics) -> Lens:
     missing = [name for name in ("voltage", "cs", "amplitude_contrast") if getattr(optics, name) is None]
     if missing:
         raise InputError("the optics of the series are incomplete", got=f"no {', '.join(missing)}", mend="state them")
+    lens_of(optics)  # refuses numbers that cannot be
     return Lens.of(optics)
 
 
 def _grid(pixel_size: float, lens: Lens, options: TiltCtfOptions) -> RingGrid:
+    if not 0 < pixel_size < math.inf:
+        raise InputError("a pixel size that cannot be", got=f"{pixel_size:g} Å", expected="above 0 Å")
     finest = max(options.max_resolution, 2.2 * pixel_size)
     if finest >= options.min_resolution:
         raise InputError(
@@ -283,7 +287,7 @@ def _result(problem: _Problem, fit: Refined, used: np.ndarray, total: int, evide
         score=parts[5][:, 0],
         resolution=parts[6][:, 0],
         borrowed={int(used[k]): reason for k, reason in described.borrowed.items()},
-        hand_confidence=math.tanh(abs(evidence) / 2),
+        hand_confidence=math.tanh(evidence / 2),
     )
     place = {int(index): k for k, index in enumerate(used)}
     sigma = np.sqrt(np.diag(fit.covariance)[-2:])

@@ -159,7 +159,7 @@ def _pairs(starts: Float[np.ndarray, "tiles"], window: Float[np.ndarray, "side"]
 def measure_rings(
     image: Float[torch.Tensor, "rows columns"], pixel_size: float, tile: float, grid: RingGrid
 ) -> TiltRings | None:
-    """Gather an image's tile spectra in bins; None if there is nothing in the image.
+    """Gather an image's tile spectra in bins; None if there is nothing in the image, or nothing but what is no number.
 
     Args:
         image: Grey values.
@@ -171,7 +171,7 @@ def measure_rings(
     size = fast_size(math.ceil(min(tile, 0.8 * pixel_size * min(image.shape)) / coarse))
     spectra = tile_spectra(image, pixel_size, size=size, min_pixel_size=coarse)
     kept = spectra.kept.numpy()
-    if float(spectra.power.sum()) <= 0:
+    if not float(spectra.power[spectra.kept].sum()) > 0:
         return None
     gather, count = _gather(spectra, grid)
     power = (gather @ spectra.power[spectra.kept].flatten(1).T.contiguous().numpy()).T

@@ -64,6 +64,7 @@ class ThicknessProfile:
         lower: Height of the lower face, Å.
         upper: Height of the upper face, Å.
         inclination: Slope of the sample's mid-plane along y and x (dz/dy, dz/dx) as angles, degrees.
+        inclination_sigma: Their standard deviations, degrees.
     """
 
     z: Float[np.ndarray, "heights"]
@@ -71,6 +72,13 @@ class ThicknessProfile:
     lower: float
     upper: float
     inclination: tuple[float, float] = (0.0, 0.0)
+    inclination_sigma: tuple[float, float] = (0.0, 0.0)
+
+    @property
+    def certain_inclination(self) -> tuple[float, float]:
+        """The inclination, zero where it is not three times its standard deviation: few features tell no slope."""
+        y, x = (a if abs(a) > 3 * s else 0.0 for a, s in zip(self.inclination, self.inclination_sigma, strict=True))
+        return y, x
 
     @property
     def thickness(self) -> float:

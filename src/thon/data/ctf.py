@@ -136,7 +136,7 @@ class TiltCtf:
         score: Correlation of spectrum and model, −1 to 1.
         resolution: To where the rings fit, Å.
         borrowed: Why an image's values come from its neighbours, by index.
-        hand_confidence: How clearly the images tell the hand of the series, 0 to 1; NaN where not asked.
+        hand_confidence: Hand of the series as its images tell it, times how clearly, −1 to 1; NaN where not asked.
         spectra: Stack of spectra, half measured and half model, if written (MRC).
     """
 

@@ -38,7 +38,7 @@ class CtfFitJobOptions(CtfFitOptions):
     """Inclination of the specimen, for --tilt given."""
 
     specimen_axis: Annotated[float, Unit("degrees")] = 0.0
-    """Line of constant defocus of that specimen, anticlockwise from +y; defocus grows to the right of an upright one."""
+    """Its line of constant defocus, anticlockwise from +y; defocus grows to the right of an upright one."""
 
     @model_validator(mode="after")
     def _is_given(self) -> Self:

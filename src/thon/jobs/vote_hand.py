@@ -22,7 +22,7 @@ class HandVote:
     Args:
         hand: +1 or −1, as RELION's rlnTomoHand.
         confidence: 0 to 1.
-        votes: Hand and confidence of each series, as hand × confidence, by name.
+        votes: What the images of each series tell by themselves, as hand × confidence, by name.
     """
 
     hand: int
@@ -33,9 +33,9 @@ class HandVote:
 @whole(title="Vote on the hand", stage="tomography")
 def vote_hand(series: tuple[TiltSeries, ...], context: Context) -> HandVote:
     votes = {
-        one.name: one.hand * one.ctf.hand_confidence
+        one.name: one.ctf.hand_confidence
         for one in series
-        if one.ctf is not None and one.hand is not None and math.isfinite(one.ctf.hand_confidence)
+        if one.ctf is not None and math.isfinite(one.ctf.hand_confidence)
     }
     hand, confidence = count_votes([2 * math.atanh(max(-0.9999, min(0.9999, vote))) for vote in votes.values()])
     if hand is None:

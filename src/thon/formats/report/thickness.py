@@ -37,9 +37,13 @@ def describe_thickness(content: ReportContent) -> str:
         return ""
     return (
         f"Signal along z with the faces at {profile.lower / 10:.1f} and {profile.upper / 10:.1f} nm, "
-        f"thickness {profile.thickness / 10:.1f} nm; inclination {profile.inclination[0]:.2f}° along y and "
-        f"{profile.inclination[1]:.2f}° along x"
+        f"thickness {profile.thickness / 10:.1f} nm; inclination {_angle(profile, 0)} along y and "
+        f"{_angle(profile, 1)} along x"
     )
+
+
+def _angle(profile: ThicknessProfile, axis: int) -> str:
+    return f"{number(profile.inclination[axis], 2)} ± {profile.inclination_sigma[axis]:.2f}°"
 
 
 def _draw_profile(axes: Axes, profile: ThicknessProfile, theme: Theme) -> None:
@@ -63,10 +67,9 @@ def _draw_profile(axes: Axes, profile: ThicknessProfile, theme: Theme) -> None:
 def _draw_slab(axes: Axes, profile: ThicknessProfile, extent: float, theme: Theme) -> None:
     place = np.array([-extent / 2, extent / 2])
     middle, half = (profile.lower + profile.upper) / 20, profile.thickness / 20
-    sides = (("y", profile.inclination[0], theme.first, "-"), ("x", profile.inclination[1], theme.second, "--"))
-    for name, angle, colour, style in sides:
-        height = middle + place * np.tan(np.deg2rad(angle))
-        label = f"{name}: {number(angle, 2)}°"
+    for axis, (name, colour, style) in enumerate((("y", theme.first, "-"), ("x", theme.second, "--"))):
+        height = middle + place * np.tan(np.deg2rad(profile.inclination[axis]))
+        label = f"{name}: {_angle(profile, axis)}"
         axes.plot(place, height, color=colour, linestyle=style, linewidth=1.6, label=label)
         for face in (-half, half):
             axes.plot(place, height + face, color=colour, linestyle=style, linewidth=0.8)
