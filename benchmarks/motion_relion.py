@@ -3,7 +3,7 @@
     python benchmarks/motion_relion.py --case small k3 --seed 0 1
 
 Needs `relion_run_motioncorr` (Debian's package `relion` has it). Both read an MRC file of 16-bit counts, on one thread,
-and write a dose-weighted micrograph. RELION's tracks are read from its star file.
+and write a dose-weighted micrograph. RELION's tracks are read from its star file, thon's from its record.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from motion import CASES, Case, Simulation, errors
 from thon.algorithms.motion_options import MotionOptions
 from thon.data.motion import FrameMotion
 from thon.formats.relion_motion import read_movie_motion
+from thon.job.folder import JobFolder
 
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 _STAR = """
@@ -92,8 +93,10 @@ def by_thon(case: Case, folder: Path) -> tuple[FrameMotion, float]:
     command = [str(thon), "motion", "movie.mrcs", "-o", "thon", "--pixel-size", str(case.pixel), "--frame-dose",
                str(case.dose), "--local-patches", str(rows), str(columns)]  # fmt: skip
     seconds = run(command, folder)
-    [star] = (folder / "thon").glob("J*-motion/outputs/movie/movie.star")
-    return read_movie_motion(star).motion, seconds
+    [job] = (folder / "thon").glob("J*-motion")
+    motion = JobFolder(job).output("movie").motion
+    assert motion is not None
+    return motion, seconds
 
 
 def main() -> None:

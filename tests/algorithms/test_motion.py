@@ -49,6 +49,13 @@ def test_local_motion_that_is_not_there_is_dropped():
     assert track_error(found.motion.displacement, movie.whole) < 0.15 * movie.pixel_size
 
 
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_frames_that_show_nothing_are_not_moved_about(seed: int):
+    movie = make_movie((500, 440), 4, contrast=0.002, drift=10.0, seed=seed)
+    found = correct(movie, MotionOptions(**WHOLE))
+    assert np.abs(found.motion.displacement).max() < 20
+
+
 def test_a_patch_that_moves_by_itself_is_left_out(bent: MovieOfKnownMotion):
     # One corner slides the other way, as a torn edge may.
     frames = bent.frames.copy()

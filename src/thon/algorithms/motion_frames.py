@@ -12,6 +12,7 @@ import scipy
 import torch
 from jaxtyping import Complex, Float, Int, Num
 
+from thon import kernels
 from thon.algorithms.motion_options import MotionOptions
 from thon.base.errors import InputError
 from thon.ops.dose import exposure_weight
@@ -21,6 +22,8 @@ from thon.ops.threads import map_in_threads
 
 _EDGE = 0.04  # share of each side over which frames fade out
 _PLANES = ((7, 4), (4, 2), (2, 1))  # images for a sum and frames at a time, from fast to small
+_ALIASED = 0.17  # cycles per pixel up to which halving folds less than 4 % of the noise's power inwards
+_LINES = 200  # rows that tell a frame's level and spread
 _BOUND = 8.0  # standard deviations at which outlying pixels are held
 
 
@@ -269,7 +272,9 @@ def load_spectra(
     Returns:
         The spectra, and the frames themselves if the plan holds them.
     """
-    windows = tuple(_fade(n, device) for n in plan.image_shape)
+    halvings = _halvings(plan)
+    smaller = tuple(n >> halvings for n in plan.image_shape)
+    windows = tuple(_fade(n, device) for n in smaller)
     held: dict[int, torch.Tensor] = {}
 
     def load(k: int) -> torch.Tensor:
@@ -280,12 +285,15 @@ def load_spectra(
                 held[index] = frame
             total = frame if total is None else total + frame
         assert total is not None
-        spread, level = torch.std_mean(total[::7])
-        bound = _BOUND * float(spread)
-        return cropped_spectrum(total, plan.shape, Preparation(float(level), bound, window=(windows[0], windows[1])))
+        spread, mean = torch.std_mean(total[:: max(1, len(total) // _LINES)])
+        level, bound = float(mean), _BOUND * float(spread)
+        for _ in range(halvings):
+            total = kernels.halve_image(total, level, bound)
+            level, bound = 0.0, math.inf
+        return cropped_spectrum(total, plan.shape, Preparation(level, bound, window=(windows[0], windows[1])))
 
     stack = torch.stack(map_in_threads(load, range(plan.groups)))
-    pixel = tuple(pixel_size * o / n for o, n in zip(plan.image_shape, plan.shape, strict=True))
+    pixel = tuple(pixel_size * (o << halvings) / n for o, n in zip(smaller, plan.shape, strict=True))
     spacing = 1 / max(n * p for n, p in zip(plan.shape, pixel, strict=True))
     limit = min(0.5 / max(pixel), 1 / options.track.max_resolution)
     grid = SpectralGrid(plan.shape, (pixel[0], pixel[1]), spacing, int(limit / spacing) + 1, device)
@@ -293,6 +301,12 @@ def load_spectra(
     damage = _damage(grid, exposure.before(plan.first + middle), exposure.voltage, options)
     spectra = FrameSpectra(_whitened(stack, grid), grid, damage, middle, (middle + 0.5) * exposure.frame)
     return spectra, [held[k] for k in sorted(held)]
+
+
+def _halvings(plan: FramePlan) -> int:
+    """How often frames may be halved before they are transformed, without noise from beyond the grid's frequencies."""
+    finest = max(m / n / 2 for m, n in zip(plan.shape, plan.image_shape, strict=True))  # cycles per pixel
+    return max(0, 1 + math.floor(math.log2(_ALIASED / finest)))
 
 
 def frame_tensor(frames: FrameSource, plan: FramePlan, index: int, device: torch.device) -> torch.Tensor:

@@ -16,6 +16,7 @@ from thon.algorithms.motion_options import TrackOptions
 from thon.algorithms.motion_smooth import early_profile, smooth_track
 
 _ROUNDS = 2
+_STEP = 20.0  # Å that a specimen moves from one frame to the next in bad cases
 _FAINT = 0.02  # weight below which frequencies are left out of the search
 
 
@@ -42,13 +43,18 @@ def find_track(spectra: FrameSpectra, options: TrackOptions) -> Track:
     """Track frames from nothing.
 
     The search starts at the largest B-factor and goes on to the smallest; each stage's track is a candidate, once with
-    the frames as they are and, where something may stay on the detector, once with their mean taken away. The one under
-    which all frames are likeliest is refined.
+    the frames as they are and, where something may stay on the detector, once with their mean taken away; that nothing
+    moved is another. The likeliest, given all frames and that steps are short, is refined.
     """
     candidates = list(_candidates(spectra, options))
-    judged = [_likelihood(spectra, place, options) for _, place in candidates]
+    judged = [_likelihood(spectra, place, options) - _surprise(place) for _, place in candidates]
     bfactor, place = candidates[int(np.argmax(judged))]
     return refine_track(spectra, place, bfactor, options)
+
+
+def _surprise(place: Float[np.ndarray, "frames 2"]) -> float:
+    """Minus the log prior of a track: long steps are rare, and where nothing is seen none shall be made of noise."""
+    return float(np.linalg.norm(np.diff(place, axis=0), axis=1).sum()) / _STEP
 
 
 def _likelihood(spectra: FrameSpectra, place: Float[np.ndarray, "frames 2"], options: TrackOptions) -> float:

@@ -41,6 +41,9 @@ FRAMES = 40
 """Rendered frames that an EER movie becomes where nobody says its exposure."""
 
 
+LOST = 5.0
+"""Standard deviation of the motion that is warned of, Å."""
+
 PATTERN = 0.3
 """Part of the noise that may stay on the detector before the gain is doubted."""
 
@@ -220,6 +223,8 @@ def _correct(
         progress=tell,
     )
     context.log(found.note)
+    if found.motion.sigma > LOST:
+        context.warn(f"The frames show too little to be tracked: their motion is known to {found.motion.sigma:.0f} Å.")
     if found.fixed_pattern > PATTERN:
         context.warn(
             f"A pattern with {found.fixed_pattern:.0%} of a frame's noise stays on the detector: is the gain right?"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from thon.kernels.frame_spectra import add_aligned, score_frames
     from thon.kernels.frame_warp import add_warped, spline_response
+    from thon.kernels.image_halving import halve_image
     from thon.kernels.resampling import sample_coverage, sample_images
     from thon.kernels.slab_projection import backproject, project
 
@@ -18,6 +19,7 @@ _public = {
     "add_aligned": "thon.kernels.frame_spectra",
     "add_warped": "thon.kernels.frame_warp",
     "backproject": "thon.kernels.slab_projection",
+    "halve_image": "thon.kernels.image_halving",
     "project": "thon.kernels.slab_projection",
     "sample_coverage": "thon.kernels.resampling",
     "sample_images": "thon.kernels.resampling",
@@ -28,6 +30,7 @@ __all__ = [
     "add_aligned",
     "add_warped",
     "backproject",
+    "halve_image",
     "project",
     "sample_coverage",
     "sample_images",
