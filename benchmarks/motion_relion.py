@@ -51,8 +51,10 @@ def write_movie(movie: Simulation, path: Path) -> None:
     """The frames as 16-bit counts."""
     shape = (len(movie), *movie.case.shape)
     with mrcfile.new_mmap(path, shape=shape, mrc_mode=1, overwrite=True) as file:
+        frames = file.data
+        assert frames is not None
         for k in range(len(movie)):
-            file.data[k] = movie[k].astype(np.int16)
+            frames[k] = movie[k].astype(np.int16)
         file.voxel_size = movie.case.pixel
 
 
