@@ -196,9 +196,8 @@ def measure(name: str, overrides: str, threads: int) -> Outcome:
     torch.set_num_threads(threads)
     case = CASES[name]
     movie = Simulation(case)
-    frames = [movie[k] for k in range(len(movie))]
-    if case.gain == 0 and case.hot == 0:
-        frames = [frame.astype(np.uint8) for frame in frames]
+    kind = np.uint8 if case.gain == 0 and case.hot == 0 else np.float32
+    frames = [movie[k].astype(kind) for k in range(len(movie))]
     options = MotionOptions.model_validate(case.options | json.loads(overrides))
     small = Held([frame[:256, :256] for frame in frames])
     correct_motion(small, case.pixel, options, exposure=Exposure(300.0, case.dose))  # compiles

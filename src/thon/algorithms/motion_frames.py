@@ -184,8 +184,8 @@ class FramePlan:
 
     @property
     def comparing_bytes(self) -> int:
-        """Memory while they are compared."""
-        return int(2.2 * self.spectra_bytes)
+        """Memory while they are compared: with a copy less a fixed pattern, and four of what a B-factor leaves."""
+        return int(3.6 * self.spectra_bytes)
 
 
 def plan_frames(
