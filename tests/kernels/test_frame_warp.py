@@ -79,6 +79,8 @@ def test_response_is_what_is_left_of_noise():
         assert float(ratio[part].mean()) == pytest.approx(1, abs=0.06)
     whole = spline_response(torch.tensor([3.0, -2.0]), torch.tensor([0.0, 0.5]))
     torch.testing.assert_close(whole, torch.tensor([1, 1 / 9], dtype=torch.float64))
+    between = spline_response(torch.tensor([0.5, -1.5]), torch.tensor([0.0, 0.5]))
+    torch.testing.assert_close(between, torch.tensor([1, 0.02], dtype=torch.float64))
 
 
 def test_operator_is_registered_properly():

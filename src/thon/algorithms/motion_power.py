@@ -38,7 +38,7 @@ class GroupSpectra:
         options: SumOptions,
         device: torch.device,
     ) -> None:
-        self.options, self.wanted = options, options.spectrum
+        self.options = options
         finest = max(options.spectrum_pixel, *pixel)
         rows, columns = (min(n, 2 * round(n * p / finest / 2)) for n, p in zip(shape, pixel, strict=True))
         self.shape = (rows, columns)
@@ -46,7 +46,7 @@ class GroupSpectra:
         known = math.isfinite(frame_exposure) and frame_exposure > 0
         self.group = max(1, round(options.spectrum_exposure / frame_exposure)) if known else 1
         self.summed = shape
-        self.total = torch.zeros(1, *shape, device=device) if self.wanted else None
+        self.total = torch.zeros(1, *shape, device=device) if options.spectrum else None
         self.power = torch.zeros(rows, columns // 2 + 1, device=device)
         self.window = soft_edge(self.shape, _EDGE, device, torch.float32)
         self.count, self.groups = 0, 0

@@ -80,7 +80,6 @@ class FrameSummation:
         device: torch.device,
     ) -> None:
         self.plan, self.motion, self.options, self.device = plan, motion, options, device
-        self.frame_pixel = pixel_size
         self.shape = binned_shape(plan.image_shape, options.sums.bin)
         pixel = [pixel_size * o / n for o, n in zip(plan.image_shape, self.shape, strict=True)]
         self.pixel = (pixel[0], pixel[1])
@@ -162,9 +161,9 @@ class FrameSummation:
     def _weigh(self, block: WeightPlanes, totals: Float[torch.Tensor, "planes rows columns"]) -> None:
         """Add a block's planes to the spectra of the sums, each with its factors of the frequency."""
         rows, half = (torch.ones(1, n, dtype=torch.complex64, device=self.device) for n in self.grid.index.shape)
-        planes = iter(totals)
-        for name, factors in block.by_shell.items():
-            for factor, plane in zip(factors, planes, strict=False):
+        parts = totals.split([len(factors) for factors in block.by_shell.values()])
+        for (name, factors), planes in zip(block.by_shell.items(), parts, strict=True):
+            for factor, plane in zip(factors, planes, strict=True):
                 spectrum = cropped_spectrum(plane, self.shape)
                 kernels.add_aligned(self.spectra[name], spectrum[None], (rows, half), self.grid.index, factor[None])
 

@@ -119,11 +119,10 @@ def _inclination(
                 weight.append(float(np.sqrt(profile.sum())))
     if len(height) < 4:
         return (0.0, 0.0), (90.0, 90.0)
-    matrix, scale = np.array(design), np.array(weight)
-    slope = _slope(matrix, np.array(height), scale)
-    others = [np.arange(len(height)) != k for k in range(len(height))]
+    matrix, middle, scale = np.array(design), np.array(height), np.array(weight)
+    slope = _slope(matrix, middle, scale)
     # The jackknife: a block with a bright feature may make the slope all by itself.
-    left = np.array([_slope(matrix[keep], np.array(height)[keep], scale[keep]) for keep in others])
+    left = np.array([_slope(*(np.delete(one, k, 0) for one in (matrix, middle, scale))) for k in range(len(middle))])
     spread = np.sqrt((len(left) - 1) * left.var(0)) / (1 + slope**2)
     (y, x), (sigma_y, sigma_x) = np.rad2deg(np.arctan(slope)), np.rad2deg(spread)
     return (float(y), float(x)), (float(sigma_y), float(sigma_x))

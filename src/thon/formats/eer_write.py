@@ -168,7 +168,8 @@ def _frame_page(shape: tuple[int, int], layout: EerLayout) -> Entries:
     compression = {PROTOTYPE: 65000, FALCON_4: 65001}.get(layout, 65002)
     entries = _page(shape, compression, 1)
     if compression == 65002:
-        entries |= {tag: _field(_SHORT, bits) for tag, bits in zip((65007, 65008, 65009), layout.bits, strict=False)}
+        parts = (layout.skip, layout.horizontal, layout.vertical)
+        entries |= {tag: _field(_SHORT, bits) for tag, bits in zip((65007, 65008, 65009), parts, strict=True)}
     return entries
 
 

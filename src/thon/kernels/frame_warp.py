@@ -18,6 +18,9 @@ from torch import Tensor
 
 from thon.kernels import frame_warp_cpu
 from thon.kernels.operator import Operator
+from thon.kernels.resampling import cubic_weights
+
+_FAINTEST = 0.02
 
 
 def add_warped(
@@ -52,26 +55,21 @@ def add_warped(
     torch.ops.thon.add_warped(totals, list(images), levels, fields, weights, step)
 
 
-def spline_response(
-    fractions: Float[Tensor, "places"], frequency: Float[Tensor, "n"]
-) -> Float[Tensor, "n"]:  # fmt: skip
+def spline_response(fractions: Float[Tensor, "places"], frequency: Float[Tensor, "n"]) -> Float[Tensor, "n"]:
     """Power that white noise keeps when cubic B-splines sample it, mean over places between pixels.
+
+    No less than 0.02: half a pixel beside all pixels nothing is left at the Nyquist frequency, and dividing brings
+    nothing back.
 
     Args:
         fractions: Places, px; only what is beyond the whole pixel counts.
         frequency: Cycles per pixel.
     """
-    taps = torch.stack(_cubic((fractions - fractions.floor()).double()), -1)
+    taps = torch.stack(cubic_weights((fractions - fractions.floor()).double()), -1)
     lags = torch.stack([(taps[:, : 4 - lag] * taps[:, lag:]).sum(1).mean() for lag in range(4)])
     lags[1:] *= 2
     angles = 2 * torch.pi * frequency.double()[:, None] * torch.arange(4, device=frequency.device)
-    return (lags * torch.cos(angles)).sum(1)
-
-
-def _cubic(fraction: Tensor) -> list[Tensor]:
-    rest = 1 - fraction
-    near, far = 2 / 3 - fraction**2 * (2 - fraction) / 2, 2 / 3 - rest**2 * (2 - rest) / 2
-    return [rest**3 / 6, near, far, fraction**3 / 6]
+    return (lags * torch.cos(angles)).sum(1).clamp(min=_FAINTEST)
 
 
 def _interpolation(n: int, nodes: int, step: int, field: Tensor) -> Tensor:
@@ -90,7 +88,7 @@ def _warped(image: Tensor, field: Tensor, shape: tuple[int, int], step: int) -> 
     for place, n in zip(moved, image.shape, strict=True):
         inside &= (place >= -0.5) & (place < n - 0.5)
         first = place.floor()
-        weights = _cubic(place - first)
+        weights = cubic_weights(place - first)
         taps.append([((first.long() - 1 + m) % n, weights[m].to(image.dtype)) for m in range(4)])
     return inside * sum(image[i, j] * low * high for i, low in taps[0] for j, high in taps[1])
 
