@@ -52,9 +52,7 @@ def place_sample(
         profile = replace(profile, inclination=(0.0, 0.0))
     if center:
         middle = (profile.lower + profile.upper) / 2
-        rigid = replace(geometry, local=None)
-        lift = rigid.project(np.array([[middle, 0.0, 0.0]])) - rigid.project(np.zeros((1, 3)))
-        geometry = replace(geometry, shift=geometry.shift + lift[:, 0])
+        geometry = geometry.about((middle, 0.0, 0.0))
         faces = {"lower": profile.lower - middle, "upper": profile.upper - middle}
         profile = replace(profile, z=profile.z - middle, **faces)
     return geometry, profile

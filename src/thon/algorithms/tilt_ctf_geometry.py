@@ -66,6 +66,12 @@ def defocus_at(
     return ctf.defocus[:, None] + hand * (height - centre[:, None])
 
 
+def ctf_at_origin(ctf: TiltCtf, geometry: TiltGeometry, *, hand: int) -> TiltCtf:
+    """The CTFs where the specimen's origin lies in each image, in place of those at the images' centres."""
+    change = defocus_at(ctf, geometry, np.zeros((1, 3)), hand=hand)[:, 0] - ctf.defocus
+    return replace(ctf, defocus_u=ctf.defocus_u + change, defocus_v=ctf.defocus_v + change)
+
+
 def _angles(geometry: TiltGeometry) -> tuple[Float[np.ndarray, "tilts"], Float[np.ndarray, "tilts"]]:
     limited = (np.clip(angle, -STEEPEST, STEEPEST) for angle in (geometry.tilt, geometry.x_tilt))
     tilt, pitch = (np.deg2rad(angle) for angle in limited)

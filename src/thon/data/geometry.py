@@ -125,6 +125,10 @@ class TiltGeometry:
         image = self.magnification[:, None, None] * turned + self.shift[:, None]
         return image if self.local is None else image + self.local(plane)
 
+    def about(self, point: tuple[float, float, float]) -> TiltGeometry:
+        """The same geometry, its origin at a point (z, y, x) of the specimen, Å; local motion stays as it is."""
+        return replace(self, shift=replace(self, local=None).project(np.array([point]))[:, 0])
+
     def project(self, points: Float[np.ndarray, "points 3"]) -> Float[np.ndarray, "tilts points 2"]:
         """Specimen points (z, y, x) in Å to raw image positions (y, x) in Å from the image's centre."""
         return self.to_image(self.plane(points))

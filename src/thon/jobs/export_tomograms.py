@@ -17,10 +17,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Literal
 
-import numpy as np
 from annotated_types import Ge
 
-from thon.algorithms.tilt_ctf_geometry import defocus_at
+from thon.algorithms.tilt_ctf_geometry import ctf_at_origin
 from thon.base.errors import InputError
 from thon.base.options import Options, Unit
 from thon.data.tilt_series import TiltSeries
@@ -85,9 +84,7 @@ def _write(
 
 def _about_volume(series: TiltSeries, volume: Volume) -> TiltSeries:
     """The series with its geometry about the volume's centre, which others take for the specimen's."""
-    rigid = replace(series.geometry, local=None)
-    shift = rigid.project(np.array([volume.origin]))[:, 0]
-    return series.with_geometry(replace(series.geometry, shift=shift))
+    return series.with_geometry(series.geometry.about(volume.origin))
 
 
 def _write_relion(folder: Path, tomogram: Tomogram, series: TiltSeries) -> list[str]:
@@ -109,9 +106,7 @@ def _with_defocus_at_centre(series: TiltSeries) -> TiltSeries:
     ctf, hand = series.ctf, series.hand
     if ctf is None or hand is None:
         return series
-    change = defocus_at(ctf, series.geometry, np.zeros((1, 3)), hand=hand)[:, 0] - ctf.defocus
-    moved = replace(ctf, defocus_u=ctf.defocus_u + change, defocus_v=ctf.defocus_v + change)
-    return replace(series, ctf=moved)
+    return replace(series, ctf=ctf_at_origin(ctf, series.geometry, hand=hand))
 
 
 def _write_aretomo(folder: Path, tomogram: Tomogram, series: TiltSeries, options: ExportTomogramsOptions) -> list[str]:

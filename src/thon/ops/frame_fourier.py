@@ -25,28 +25,18 @@ class Preparation:
     Args:
         level: Subtracted.
         bound: Values further from `level` than this are held there.
-        move: Whole pixels (rows, columns): place p then shows what the frame has at p + `move`; zero beyond its edges.
         window: Factors along rows and columns.
     """
 
     level: float = 0.0
     bound: float = float("inf")
-    move: tuple[int, int] = (0, 0)
     window: tuple[Float[torch.Tensor, "rows"], Float[torch.Tensor, "columns"]] | None = None
 
     def __call__(
         self, frame: Float[np.ndarray, "rows columns"], block: Float[np.ndarray, "some columns"], start: int
     ) -> None:
         """Fill `block` with the prepared rows from `start` on."""
-        (down, right), (rows, columns) = self.move, frame.shape
-        first, last = max(0, start + down), min(rows, start + len(block) + down)
-        left, end = max(0, right), min(columns, columns + right)
-        if (last - first, end - left) != block.shape:
-            block[:] = 0
-        if last <= first or end <= left:
-            return
-        inner = block[first - start - down : last - start - down, left - right : end - right]
-        np.subtract(frame[first:last, left:end], np.float32(self.level), out=inner)
+        np.subtract(frame[start : start + len(block)], np.float32(self.level), out=block)
         if np.isfinite(self.bound):
             np.clip(block, -self.bound, self.bound, out=block)
         if self.window is not None:
@@ -61,8 +51,6 @@ def cropped_spectrum(
     frame: Float[torch.Tensor, "rows columns"],
     shape: tuple[int, int],
     prepare: Preparation = _AS_IT_IS,
-    *,
-    out: Complex[torch.Tensor, "new_rows new_half"] | None = None,
 ) -> Complex[torch.Tensor, "new_rows new_half"]:
     """Half spectrum of a frame on a grid of `shape`, its grey values and its first pixel's place kept.
 
@@ -71,14 +59,13 @@ def cropped_spectrum(
         shape: (rows, columns) of the new grid. Frequencies beyond either grid are dropped or zero, and so are those at
             the Nyquist frequency of an even length.
         prepare: What is done to the frame first.
-        out: Filled and returned, if given (on a CPU).
     """
     if frame.device.type != "cpu":
         return _first_pixel_kept(torch.fft.rfft2(_prepared(frame, prepare)), (frame.shape[0], frame.shape[1]), shape)
     rows, columns = frame.shape
     keep_rows, keep_columns = ((min(a, b) + 1) // 2 for a, b in zip((rows, columns), shape, strict=True))
     size = (shape[0], shape[1] // 2 + 1)
-    result = np.empty(size, np.complex64) if out is None else out.numpy()
+    result = np.empty(size, np.complex64)
     # Without cropped rows the columns are transformed where they lie: fresh memory costs as much as the transform.
     lines = result[:, :keep_columns] if shape[0] == rows else np.empty((rows, keep_columns), np.complex64)
     step = max(1, _BLOCK // columns)
@@ -102,13 +89,8 @@ def cropped_spectrum(
 
 def _prepared(frame: torch.Tensor, prepare: Preparation) -> torch.Tensor:
     """The same preparation on any device."""
-    (down, right), (rows, columns) = prepare.move, frame.shape
-    moved = torch.zeros_like(frame)
-    top, bottom, left, end = max(0, down), min(rows, rows + down), max(0, right), min(columns, columns + right)
-    if bottom > top and end > left:
-        moved[top - down : bottom - down, left - right : end - right] = frame[top:bottom, left:end] - prepare.level
-    moved = moved.clamp(-prepare.bound, prepare.bound)
-    return moved if prepare.window is None else moved * prepare.window[0][:, None] * prepare.window[1]
+    held = (frame - prepare.level).clamp(-prepare.bound, prepare.bound)
+    return held if prepare.window is None else held * prepare.window[0][:, None] * prepare.window[1]
 
 
 def _first_pixel_kept(spectrum: torch.Tensor, old: tuple[int, int], new: tuple[int, int]) -> torch.Tensor:
@@ -126,10 +108,8 @@ def centre_drift(old: tuple[int, int], new: tuple[int, int]) -> tuple[float, flo
 def image_of_spectrum(
     spectrum: Complex[torch.Tensor, "rows half"],
     columns: int,
-    *,
-    out: Float[torch.Tensor, "rows columns"] | None = None,
 ) -> Float[torch.Tensor, "rows columns"]:
-    """The image with a half spectrum, in `out` if given (on a CPU); the spectrum is overwritten."""
+    """The image with a half spectrum, which is overwritten."""
     if spectrum.device.type != "cpu":
         return torch.fft.irfft2(spectrum, s=(spectrum.shape[0], columns))
     values = spectrum.numpy()
@@ -138,7 +118,7 @@ def image_of_spectrum(
     for start in range(0, half, step):
         part = slice(start, min(start + step, half))
         values[:, part] = scipy.fft.ifft(values[:, part], axis=0)
-    image = np.empty((rows, columns), np.float32) if out is None else out.numpy()
+    image = np.empty((rows, columns), np.float32)
     step = max(1, _BLOCK // columns)
     for start in range(0, rows, step):
         part = slice(start, min(start + step, rows))
