@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import errno
 import fnmatch
 import hashlib
 import os
@@ -120,7 +121,7 @@ class FolderSource:
                 if _is_folder(entry):
                     below.append(entry.name)
                 elif self._rules.takes(name):
-                    yield from _stamped(entry, name, wanted)
+                    yield from self._stamped(entry, name, wanted)
         for name in folders.inside(folder, below):
             path = os.path.join(folder, name)
             try:
@@ -130,25 +131,28 @@ class FolderSource:
             except OSError as error:
                 self.faults.append(f"{path}: {error.strerror}")
 
+    def _stamped(
+        self, entry: os.DirEntry[str], name: str, wanted: Callable[[str], bool]
+    ) -> Iterator[tuple[str, Stamp | None]]:
+        """The file's stamp; nothing where it has gone meanwhile, or is a link to nowhere or no file of bytes at all."""
+        if not wanted(name):
+            yield name, None
+            return
+        try:
+            status = entry.stat()
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ELOOP):
+                self.faults.append(f"{entry.path}: {error.strerror}")
+            return
+        if stat.S_ISREG(status.st_mode):
+            yield name, (status.st_size, status.st_mtime_ns)
+
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
     except OSError:  # a link to itself
         return False
-
-
-def _stamped(entry: os.DirEntry[str], name: str, wanted: Callable[[str], bool]) -> Iterator[tuple[str, Stamp | None]]:
-    """The file's stamp; nothing where it has gone meanwhile, or is a link to nowhere or no file of bytes at all."""
-    if not wanted(name):
-        yield name, None
-        return
-    try:
-        status = entry.stat()
-    except OSError:
-        return
-    if stat.S_ISREG(status.st_mode):
-        yield name, (status.st_size, status.st_mtime_ns)
 
 
 class UrlSource:
