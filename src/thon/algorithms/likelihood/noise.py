@@ -1,0 +1,124 @@
+"""Noise power by optics group and shell: a first estimate from images, and what references leave unexplained."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+
+from thon.algorithms.likelihood.expectation import Expected, NoiseModel
+from thon.algorithms.likelihood.images import ImageSource, circular_mask
+from thon.algorithms.likelihood.pixels import FourierPixels
+from thon.data.particles import Particles
+
+_SAMPLE = 1000
+_FAINTEST_OFFSET = 2.0**0.5  # Å
+
+
+def first_noise(
+    particles: Particles, source: ImageSource, extent: float, shells: int, diameter: float
+) -> NoiseModel:
+    """Power of masked images less that of their mean, over at most 1 000 particles of each optics group.
+
+    Args:
+        particles: The particles.
+        source: Their images.
+        extent: Side of the references' box, Å.
+        shells: Number of shells.
+        diameter: Of the mask, Å.
+    """
+    noise = np.ones((len(particles.optics), shells))
+    for group, optics in enumerate(particles.optics):
+        members = np.flatnonzero(particles.group == group)
+        chosen = members[np.linspace(0, len(members) - 1, min(_SAMPLE, len(members))).astype(int)]
+        pixels = FourierPixels.of(optics, extent, shells)
+        mask = circular_mask(optics.box, diameter / 2 / optics.pixel_size)
+        power, mean = np.zeros(shells), torch.zeros((2, len(pixels.index)), dtype=torch.float64)
+        for first in range(0, len(chosen), 100):
+            images = torch.from_numpy(np.ascontiguousarray(source.read(chosen[first : first + 100]), np.float32))
+            spectra = pixels.gather(images * mask).double()
+            power += _by_shell(spectra.square().sum((0, 1)), pixels)
+            mean += spectra.sum(0)
+        mean /= max(len(chosen), 1)
+        count = np.maximum(np.diff(pixels.starts), 1)
+        noise[group] = (power / max(len(chosen), 1) - _by_shell(mean.square().sum(0), pixels)) / count
+    noise = _without_gaps(noise)
+    return NoiseModel(noise, np.ones(len(particles.micrographs)), np.ones(len(particles)), 10.0)
+
+
+def update_noise(
+    model: NoiseModel, particles: Particles, found: Expected, extent: float, shells: int
+) -> NoiseModel:
+    """Noise, scales, norms and spread of shifts after an expectation step.
+
+    Args:
+        model: Before.
+        particles: The particles.
+        found: Result of the step.
+        extent: Side of the references' box, Å.
+        shells: Shells that the references held.
+    """
+    noise, weight = np.zeros_like(model.noise), np.zeros((len(model.noise), 1))
+    left = np.zeros(len(particles))
+    offset = 0.0
+    agreement, explained = np.zeros(len(model.scale) + 1), np.zeros(len(model.scale) + 1)
+    for one in found.statistics:
+        noise[one.block.group] += one.residual.sum(0)
+        weight[one.block.group] += len(one.block.indices)
+        left[one.block.indices] = one.residual.sum(1)
+        offset += float(one.offset.sum())
+        micrograph = particles.micrograph[one.block.indices]
+        np.add.at(agreement, micrograph, one.agreement[:, 1:].sum(1))
+        np.add.at(explained, micrograph, one.explained[:, 1:].sum(1))
+    for group, optics in enumerate(particles.optics):
+        starts = FourierPixels.of(optics, extent, model.noise.shape[1]).starts
+        noise[group] /= max(float(weight[group, 0]), 1) * np.maximum(np.diff(starts), 1)
+        if not weight[group, 0]:
+            noise[group] = model.noise[group]
+    seen = left > 0
+    norm = model.norm.copy()
+    norm[seen] *= np.sqrt(left[seen] / left[seen].mean())
+    used = sum(len(one.block.indices) for one in found.statistics)
+    return NoiseModel(
+        noise=_without_gaps(noise),
+        scale=_new_scale(model.scale, agreement[:-1], explained[:-1]),
+        norm=norm / norm[seen].mean(),
+        offset_sigma=max((offset / max(used, 1) / 2) ** 0.5, _FAINTEST_OFFSET),
+    )
+
+
+def _new_scale(
+    scale: Float[np.ndarray, "micrographs"],
+    agreement: Float[np.ndarray, "micrographs"],
+    explained: Float[np.ndarray, "micrographs"],
+) -> Float[np.ndarray, "micrographs"]:
+    """Scales that explain each micrograph best, within a factor of five of their median, with a mean of 1."""
+    known = explained > 0
+    if not known.any():
+        return scale
+    new = scale.copy()
+    new[known] *= agreement[known] / explained[known]
+    middle = float(np.median(new[known]))
+    if middle <= 0:
+        return scale
+    new = np.clip(new, middle / 5, middle * 5)
+    return new / new[known].mean()
+
+
+def _by_shell(values: Float[torch.Tensor, "pixels"], pixels: FourierPixels) -> Float[np.ndarray, "shells"]:
+    return np.bincount(pixels.shell, values.numpy(), pixels.shells)
+
+
+def _without_gaps(noise: Float[np.ndarray, "groups shells"]) -> Float[np.ndarray, "groups shells"]:
+    """Shells without samples, or without noise, take the nearest shell's."""
+    result = noise.copy()
+    for row in result:
+        good = np.flatnonzero(row > 1e-12)
+        if not len(good):
+            row[:] = 1
+            continue
+        missing = np.flatnonzero(row <= 1e-12)
+        row[missing] = row[good[np.abs(missing[:, None] - good).argmin(1)]] if len(missing) else row[missing]
+    return result

@@ -1,0 +1,417 @@
+"""Refine a map and the poses of its particles, two independent halves of which tell its resolution.
+
+Each iteration compares every particle with its half's reference at all poses that matter, and makes new references from
+all particles, weighted by what the Fourier shell correlation of the halves says of each shell. Sampling grows finer as
+the references allow, until nothing changes.
+
+Source: Scheres 2012, J. Struct. Biol. 180, 519; Scheres & Chen 2012, Nat. Methods 9, 853.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Annotated
+
+import numpy as np
+import torch
+from annotated_types import Ge, Gt, Le
+from jaxtyping import Float, Int
+
+from thon.algorithms.likelihood.accuracy import pose_accuracy
+from thon.algorithms.likelihood.expectation import (
+    Expectation,
+    Expected,
+    NoiseModel,
+    Poses,
+    make_blocks,
+)
+from thon.algorithms.likelihood.images import ImageSource
+from thon.algorithms.likelihood.noise import first_noise, update_noise
+from thon.algorithms.likelihood.poses import RotationGrid, ShiftGrid
+from thon.algorithms.likelihood.reconstruction import ClassSums
+from thon.algorithms.likelihood.references import soft_sphere, to_spectrum
+from thon.algorithms.likelihood.search import References, SearchPlan
+from thon.base.options import Options, Unit
+from thon.data.particles import Particles
+from thon.ops.fsc import fourier_shell_correlation
+from thon.ops.rotation import rotation_about, rotation_from_quaternion
+from thon.ops.symmetry import symmetry_rotations
+
+
+class Refine3dOptions(Options):
+    """Refinement of one map from particles."""
+
+    diameter: Annotated[float, Unit("Å"), Gt(0)] = 200.0
+    """Diameter of the soft mask around particles and references."""
+
+    symmetry: str = "C1"
+    """Point group: Cn, Dn, T, O, I1 to I4, with RELION's axes."""
+
+    initial_lowpass: Annotated[float, Unit("Å"), Gt(0)] = 60.0
+    """Resolution that the reference is low-pass filtered to before the first iteration."""
+
+    absolute_greyscale: bool = False
+    """Whether the reference has the grey values of the particles; otherwise the first iteration goes by correlation."""
+
+    first_level: Annotated[int, Ge(1), Le(4)] = 2
+    """HEALPix order of the coarsest search of all rotations: 1 for 30°, 2 for 15°, 3 for 7.5°."""
+
+    offset_range: Annotated[float, Unit("px"), Gt(0)] = 5.0
+    """Shifts are searched so far from the last ones in the beginning."""
+
+    offset_step: Annotated[float, Unit("px"), Gt(0)] = 1.0
+    """Steps of the shifts in the beginning."""
+
+    local_from: Annotated[float, Unit("degrees"), Ge(0)] = 1.8
+    """Once steps are no larger, rotations are searched near the last ones only."""
+
+    join_halves: Annotated[float, Unit("Å"), Ge(0)] = 40.0
+    """The halves share what is coarser, so that they keep one orientation."""
+
+    iterations: Annotated[int, Ge(1)] = 50
+    """At most so many iterations."""
+
+
+@dataclass(frozen=True)
+class IterationRecord:
+    """What an iteration was and brought.
+
+    Args:
+        iteration: Its number, from 1.
+        resolution: Where the FSC of the halves falls below 0.143, Å.
+        shells: Shells that took part.
+        angular_step: Finest, degrees.
+        offset_step: Finest, px.
+        offset_range: Px.
+        local: Whether rotations were searched near the last ones.
+        probability: Mean of the largest share of one pose.
+        significant: Mean number of poses that matter.
+        accuracy: Of rotations, degrees, and shifts, Å, as the references allow.
+        changes: Of rotations, degrees, and shifts, Å, root mean square.
+        likelihood: Sum over particles.
+    """
+
+    iteration: int
+    resolution: float
+    shells: int
+    angular_step: float
+    offset_step: float
+    offset_range: float
+    local: bool
+    probability: float
+    significant: float
+    accuracy: tuple[float, float]
+    changes: tuple[float, float]
+    likelihood: float
+
+
+@dataclass(frozen=True)
+class Refinement:
+    """State of a refinement after an iteration: all that the next one needs.
+
+    Args:
+        references: Of the two halves, regularised and masked.
+        halves: Maps of the two halves, not filtered.
+        volume: Map of all particles; the mean of the references before the last iteration.
+        poses: Of the particles.
+        half: Half set of each particle, 1 or 2.
+        model: Noise, scales and norms.
+        fsc: Of the halves, by shell.
+        shells: Shells that take part in the next iteration.
+        level: Level of the finest rotations of the next iteration.
+        offset_step: Finest shifts of the next iteration, px.
+        offset_range: Their range, px.
+        stalled: Iterations since the resolution grew and since the poses settled.
+        best_changes: Smallest changes of rotations and shifts so far.
+        records: Of the iterations.
+        converged: Whether nothing more is to be done.
+    """
+
+    references: Float[np.ndarray, "2 z y x"]
+    halves: Float[np.ndarray, "2 z y x"]
+    volume: Float[np.ndarray, "z y x"]
+    poses: Poses
+    half: Int[np.ndarray, "n"]
+    model: NoiseModel
+    fsc: Float[np.ndarray, "shells"]
+    shells: int
+    level: int
+    offset_step: float
+    offset_range: float
+    stalled: tuple[int, int] = (0, 0)
+    best_changes: tuple[float, float] = (math.inf, math.inf)
+    records: tuple[IterationRecord, ...] = field(default_factory=tuple)
+    converged: bool = False
+
+
+@dataclass(frozen=True)
+class Refine3d:
+    """A refinement: its particles, images and options.
+
+    Args:
+        particles: With CTFs; half sets are kept where they are known.
+        source: Images.
+        pixel_size: Of the map, Å.
+        options: How.
+        seed: Of what is random.
+        mask: Multiplied onto references instead of a sphere, of the map's shape.
+        block: Particles that are done at once.
+    """
+
+    particles: Particles
+    source: ImageSource
+    pixel_size: float
+    options: Refine3dOptions
+    seed: int = 0
+    mask: Float[np.ndarray, "z y x"] | None = None
+    block: int = 256
+
+    def start(self, reference: Float[np.ndarray, "z y x"]) -> Refinement:
+        """State before the first iteration."""
+        options, box = self.options, len(reference)
+        extent = box * self.pixel_size
+        generator = np.random.default_rng(self.seed)
+        half = _split(self.particles, generator)
+        filtered = low_pass(torch.from_numpy(reference.astype(np.float32)), extent / options.initial_lowpass)
+        reference = (filtered * self._solvent(box)).numpy()
+        nothing = np.zeros((2, *reference.shape), np.float32)
+        first_shells = min(box // 2, math.ceil(extent / options.initial_lowpass) + 10)
+        return Refinement(
+            references=np.stack([reference, reference]),
+            halves=nothing,
+            volume=reference,
+            poses=Poses.start(self.particles),
+            half=half,
+            model=first_noise(self.particles, self.source, extent, box // 2, options.diameter),
+            fsc=np.zeros(box // 2),
+            shells=first_shells,
+            level=options.first_level + 1,
+            offset_step=options.offset_step,
+            offset_range=options.offset_range,
+        )
+
+    def iterate(self, state: Refinement, done: Callable[[int], None] = lambda count: None) -> Refinement:
+        """One iteration."""
+        box = state.references.shape[-1]
+        correlate = not state.records and not self.options.absolute_greyscale
+        final = self._is_settled(state)
+        shells = box // 2 if final else state.shells
+        plan = self._plan(state, shells, correlate)
+        spectra = to_spectrum(torch.from_numpy(state.references), shells)
+        references = [References(spectra[h : h + 1], torch.zeros(1)) for h in range(2)]
+        expectation = Expectation(
+            self.particles, self.source, references, plan, state.model, box * self.pixel_size, shells,
+            self.options.diameter,
+        )  # fmt: skip
+        blocks = make_blocks(self.particles, state.half - 1, self.block)
+        found = expectation.run(state.poses, blocks, done)
+        return self._maximise(state, expectation, found, correlate=correlate, final=final)
+
+    def _plan(self, state: Refinement, shells: int, correlate: bool) -> SearchPlan:
+        options, box = self.options, state.references.shape[-1]
+        generator = np.random.default_rng((self.seed, len(state.records) + 1))
+        grid = RotationGrid(3, symmetry_rotations(options.symmetry), np.eye(3))
+        jitter = generator.uniform(-0.5, 0.5) * grid.step(state.level - 1)
+        axis = rotation_from_quaternion(_random_quaternion(generator)) @ np.array([1.0, 0, 0])
+        grid = replace(grid, turn=rotation_about(axis, jitter))
+        step = state.offset_step
+        offset = generator.uniform(-0.5, 0.5, 2) * step
+        shifts = ShiftGrid(step, state.offset_range, (float(offset[0]), float(offset[1])))
+        if correlate:
+            coarse = min(shells, math.ceil(box * self.pixel_size / options.initial_lowpass) + 2)
+            return SearchPlan(grid, shifts, options.first_level + 1, (coarse,), correlate=True)
+        local = grid.step(state.level) <= options.local_from
+        first = 4 if local else options.first_level
+        first = min(first, state.level)
+        sizes = [min(shells, self._shells_of(grid.step(level), box)) for level in range(first, state.level)]
+        sigma = 2 * grid.step(state.level) if local else None
+        return SearchPlan(grid, shifts, first, (*sizes, shells), sigma)
+
+    def _shells_of(self, step: float, box: int) -> int:
+        """Shells that rotations so far apart can tell from each other."""
+        resolution = step * math.pi * self.options.diameter / 360 / 1.2
+        return math.ceil(box * self.pixel_size / resolution)
+
+    def _solvent(self, box: int) -> torch.Tensor:
+        if self.mask is not None:
+            return torch.from_numpy(self.mask).float()
+        radius = min(self.options.diameter / 2 / self.pixel_size, box / 2 - 5)
+        return soft_sphere(box, radius, 5, 3)
+
+    def _is_settled(self, state: Refinement) -> bool:
+        return state.stalled[0] >= 2 and state.stalled[1] >= 2 or len(state.records) + 1 >= self.options.iterations
+
+    def _maximise(
+        self, state: Refinement, expectation: Expectation, found: Expected, *, correlate: bool, final: bool
+    ) -> Refinement:
+        box, symmetry = state.references.shape[-1], symmetry_rotations(self.options.symmetry)
+        extent, shells = box * self.pixel_size, expectation.shells
+        sums = [one.of_class(0, symmetry) for one in found.sums]
+        joined = join_halves(sums, extent / self.options.join_halves if self.options.join_halves else 0.0)
+        halves = torch.stack([one.reconstruct(box) for one in sums])
+        curve = half_correlation(halves, self.pixel_size, shells)
+        references = torch.stack(
+            [one.reconstruct(box, prior_precision(one.mean_weight(), curve)) for one in joined]
+        )
+        if correlate:
+            references = low_pass(references, extent / self.options.initial_lowpass)
+        both = sums[0] + sums[1]
+        volume = both.reconstruct(box, prior_precision((sums[0].mean_weight() + sums[1].mean_weight()) / 2, curve))
+        references = references * self._solvent(box)
+        model = state.model if correlate else update_noise(state.model, self.particles, found, extent, shells)
+        accuracy = pose_accuracy(
+            self.particles, found.poses, state.half, references, model, self.pixel_size, shells, seed=self.seed
+        )
+        record = self._record(state, expectation, found, curve, accuracy)
+        return replace(
+            _next(state, record, curve, box, expectation.plan, self.pixel_size),
+            references=references.numpy(),
+            halves=halves.numpy(),
+            volume=volume.numpy(),
+            poses=found.poses,
+            model=model,
+            converged=final,
+        )
+
+    def _record(
+        self, state: Refinement, expectation: Expectation, found: Expected, curve: torch.Tensor,
+        accuracy: tuple[float, float],
+    ) -> IterationRecord:  # fmt: skip
+        plan, poses = expectation.plan, found.poses
+        return IterationRecord(
+            iteration=len(state.records) + 1,
+            resolution=expectation.extent / max(_crossing(curve, 0.143), 1e-6),
+            shells=expectation.shells,
+            angular_step=plan.grid.step(plan.last),
+            offset_step=plan.shifts.step,
+            offset_range=plan.shifts.reach,
+            local=plan.sigma is not None,
+            probability=float(poses.probability.mean()),
+            significant=float(poses.significant.mean()),
+            accuracy=accuracy,
+            changes=pose_changes(state.poses, poses, plan.grid.symmetry),
+            likelihood=float(poses.likelihood.sum()),
+        )
+
+
+def _next(
+    state: Refinement, record: IterationRecord, curve: torch.Tensor, box: int, plan: SearchPlan, pixel_size: float
+) -> Refinement:
+    """What the next iteration is to do."""
+    half_box = box // 2
+    limit, fine = _crossing(curve, 0.5), _crossing(curve, 0.143)
+    increment = max(10, round(fine - limit) + 5)
+    shells = round(limit) + increment
+    last = float(curve[min(record.shells, half_box) - 1])
+    if record.probability > 0.1 and last > 0.2:
+        shells = max(shells, record.shells + half_box // 4)
+    gained = not state.records or record.resolution < state.records[-1].resolution * 0.995
+    step = record.angular_step
+    small = record.changes[0] < 0.4 * step and record.changes[1] < 0.4 * record.offset_step * pixel_size
+    settled = small or all(
+        change >= 0.97 * best for change, best in zip(record.changes, state.best_changes, strict=True)
+    )
+    level = state.level
+    stalled = (0 if gained else state.stalled[0] + 1, state.stalled[1] + 1 if settled else 0)
+    target = record.accuracy[0]
+    if plan.grid.step(level) > target and level < 7:
+        level += 1
+        stalled = (0, 0)
+    new_step = min(record.offset_step, max(0.25, 0.75 * record.accuracy[1] / pixel_size))
+    reach = min(record.offset_range, max(3 * new_step, 3 * record.changes[1] / pixel_size))
+    return replace(
+        state,
+        fsc=_filled(curve, half_box),
+        shells=min(half_box, shells),
+        level=level,
+        offset_step=new_step,
+        offset_range=reach,
+        stalled=stalled,
+        best_changes=(
+            min(state.best_changes[0], record.changes[0]),
+            min(state.best_changes[1], record.changes[1]),
+        ),
+        records=(*state.records, record),
+    )
+
+
+def _filled(curve: torch.Tensor, shells: int) -> Float[np.ndarray, "shells"]:
+    result = np.zeros(shells)
+    result[: len(curve)] = curve.numpy()[:shells]
+    return result
+
+
+def half_correlation(
+    halves: Float[torch.Tensor, "2 z y x"], pixel_size: float, shells: int
+) -> Float[torch.Tensor, "shells"]:
+    """Fourier shell correlation of two maps, in the shells that hold something."""
+    found = fourier_shell_correlation(halves[0], halves[1], pixel_size)
+    return found.correlation[:shells].nan_to_num(0)
+
+
+def prior_precision(mean_weight: Float[torch.Tensor, "shells"], curve: Float[torch.Tensor, "shells"]) -> torch.Tensor:
+    """Precision of the prior of each shell: the mean weight over the signal-to-noise ratio that the FSC stands for."""
+    clamped = curve.double().clamp(0.001, 0.999)
+    return mean_weight * (1 - clamped) / clamped
+
+
+def join_halves(sums: list[ClassSums], shells: float) -> list[ClassSums]:
+    """Sums of two halves that share what lies within some shells."""
+    from thon.algorithms.likelihood.references import shell_radius  # noqa: PLC0415
+
+    both = sums[0] + sums[1]
+    inside = shell_radius(tuple(both.weight.shape)) < shells
+    return [
+        replace(
+            one,
+            data=torch.where(inside[..., None], both.data / 2, one.data),
+            weight=torch.where(inside, both.weight / 2, one.weight),
+        )
+        for one in sums
+    ]
+
+
+def low_pass(volume: Float[torch.Tensor, "*batch z y x"], shells: float) -> Float[torch.Tensor, "*batch z y x"]:
+    """Filter with a raised-cosine edge two shells wide."""
+    box = volume.shape[-1]
+    axes = [torch.fft.fftfreq(box) * box, torch.fft.fftfreq(box) * box, torch.fft.rfftfreq(box) * box]
+    radius = (axes[0][:, None, None] ** 2 + axes[1][:, None] ** 2 + axes[2] ** 2).sqrt()
+    keep = 0.5 + 0.5 * torch.cos(math.pi * ((radius - shells + 1) / 2).clamp(0, 1))
+    return torch.fft.irfftn(torch.fft.rfftn(volume, dim=(-3, -2, -1)) * keep, s=(box, box, box), dim=(-3, -2, -1))
+
+
+def pose_changes(
+    before: Poses, after: Poses, symmetry: Float[np.ndarray, "operators 3 3"]
+) -> tuple[float, float]:
+    """Root mean square change of rotations, degrees, the same but for symmetry, and of shifts, Å."""
+    trace = np.einsum("nij,njk,ski->ns", np.swapaxes(after.rotation, 1, 2), before.rotation, symmetry)
+    angle = np.rad2deg(np.arccos(np.clip((trace.max(1) - 1) / 2, -1, 1)))
+    moved = np.square(after.shift - before.shift).sum(1)
+    return float(np.sqrt(np.mean(angle**2))), float(np.sqrt(np.mean(moved)))
+
+
+def _crossing(curve: Float[torch.Tensor, "shells"], threshold: float) -> float:
+    """Shell where a curve first falls below a threshold, between shells by a line; the last where it never does."""
+    below = torch.nonzero(curve[1:] < threshold)[:, 0]
+    if not len(below):
+        return float(len(curve) - 1)
+    k = int(below[0]) + 1
+    if k == 1:
+        return 1.0
+    high, low = float(curve[k - 1]), float(curve[k])
+    return k - 1 + (high - threshold) / max(high - low, 1e-9)
+
+
+def _split(particles: Particles, generator: np.random.Generator) -> Int[np.ndarray, "n"]:
+    """Half sets: those that are known, the others at random."""
+    half = generator.permutation(np.arange(len(particles)) % 2) + 1
+    if particles.half is not None:
+        half = np.where(particles.half > 0, particles.half, half)
+    return half
+
+
+def _random_quaternion(generator: np.random.Generator) -> Float[np.ndarray, "4"]:
+    values = generator.normal(size=4)
+    return values / np.linalg.norm(values)
