@@ -7,6 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from tests.algorithms.picking_scene import make_scene
+from tests.formats.particle_files import write_classification, write_particle_star, write_refinement, write_stacks
+from tests.jobs.map_files import write_halves, write_symmetric_map
 from tests.jobs.movies import write_model, write_movie, write_tilt_movies
 from thon.cli.main import main
 from thon.data.geometry import TiltGeometry
@@ -73,6 +76,24 @@ def _after(folder: Path, *command: str) -> list[str]:
     return [Project(project).jobs()[-1].path.name.split("-")[0]]
 
 
+def _particles(folder: Path) -> list[str]:
+    """Particles of two stacks in RELION's star."""
+    write_stacks(folder)
+    return [str(write_particle_star(folder))]
+
+
+def _picked(folder: Path) -> Path:
+    """A micrograph with particles."""
+    write_images(folder / "picked.mrc", make_scene(shape=(300, 340), number=15, contrast=3).image, 5.0)
+    return folder / "picked.mrc"
+
+
+def _coordinates(folder: Path) -> list[str]:
+    """The same, and where somebody saw particles in it."""
+    (folder / "picked.box").write_text("100 120 40 40\n200 150 40 40\n")
+    return [str(_picked(folder)), "--coordinates", str(folder / "picked.box")]
+
+
 EXAMPLES: dict[str, Callable[[Path], list[str]]] = {
     "import-tilts": _series,
     "align-tilts": _series,
@@ -95,6 +116,27 @@ EXAMPLES: dict[str, Callable[[Path], list[str]]] = {
     "tilt-series": lambda folder: _after(folder, "motion", *_tilt_movies(folder)),
     "export-tomograms": lambda folder: _after(folder, "reconstruct", *_series(folder), "--thickness", "200"),
     "vote-hand": _series,
+    "export-picks": lambda folder: _after(folder, "pick", str(_picked(folder)), "--diameter", "180"),
+    "pick": lambda folder: [str(_picked(folder)), "--diameter", "180"],
+    "import-coordinates": _coordinates,
+    "extract": lambda folder: [*_after(folder, "import-coordinates", *_coordinates(folder)), "--box", "64"],
+    "import-particles": _particles,
+    "subset": lambda folder: [*_particles(folder), "--field", "defocus", "--minimum", "12000", "--number", "3"],
+    "join": _particles,
+    "remove-duplicates": lambda folder: [*_particles(folder), "--distance", "20"],
+    "import-relion-refinement": lambda folder: [str(write_refinement(folder))],
+    "import-relion-classes": lambda folder: [str(write_classification(folder))],
+    "export-particles": lambda folder: [*_particles(folder), "--write", "relion,cryosparc", "--stacks"],
+    "import-halves": lambda folder: [str(write_halves(folder))],
+    "mask": lambda folder: [str(write_halves(folder))],
+    "postprocess": lambda folder: [str(write_halves(folder))],
+    "local-resolution": lambda folder: [str(write_halves(folder)), "--step", "16"],
+    "volume": lambda folder: [str(write_symmetric_map(folder)), str(folder / "small.mrc"), "--box", "32"],
+    "symmetry": lambda folder: [
+        *(*_particles(folder), "--map-file", str(write_symmetric_map(folder))),
+        *("--symmetry", "D3", "--resolution", "20"),
+    ],
+    "expand-symmetry": lambda folder: [*_particles(folder), "--symmetry", "D2"],
     "live": lambda folder: [str(write_tilt_movies(folder).parent), "--idle", "0", "--settle", "0.1", *NO_PATCHES],
 }
 """What is typed after `thon JOB`, without the output folder."""

@@ -24,7 +24,7 @@ from thon.job.spec import JobSpec
 from thon.project.project import Project
 
 NAMES = [name for name, entry in listings().items() if entry.module.startswith("thon.jobs.")]
-OWN_TESTS = {"convert", "simulate-spa", "simulate-tomo", "vote-hand"}
+OWN_TESTS = {"convert", "simulate-spa", "simulate-tomo", "volume", "vote-hand"}
 """Tools that run outside a project, and a job that needs what no small input can give."""
 JOBS = [name for name in NAMES if listings()[name].kind != "chain"]
 

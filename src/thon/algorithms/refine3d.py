@@ -12,13 +12,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
 from annotated_types import Ge, Gt, Le
 from jaxtyping import Float, Int
 
+from thon.algorithms.half_correlation import correlate_halves
 from thon.algorithms.likelihood.accuracy import pose_accuracy
 from thon.algorithms.likelihood.expectation import (
     Expectation,
@@ -33,11 +34,16 @@ from thon.algorithms.likelihood.poses import RotationGrid, ShiftGrid
 from thon.algorithms.likelihood.reconstruction import ClassSums
 from thon.algorithms.likelihood.references import soft_sphere, to_spectrum
 from thon.algorithms.likelihood.search import References, SearchPlan
+from thon.algorithms.mask import MaskOptions, make_mask
 from thon.base.options import Options, Unit
+from thon.data.maps import ShellCurves
 from thon.data.particles import Particles
-from thon.ops.fsc import fourier_shell_correlation
 from thon.ops.rotation import rotation_about, rotation_from_quaternion
 from thon.ops.symmetry import symmetry_rotations
+
+
+_MOST = 3000  # poses of a particle; only the first iterations, which know little, would take more
+_SOLVENT = MaskOptions(low_pass=15, extend=4, edge=6)
 
 
 class Refine3dOptions(Options):
@@ -64,8 +70,12 @@ class Refine3dOptions(Options):
     offset_step: Annotated[float, Unit("px"), Gt(0)] = 1.0
     """Steps of the shifts in the beginning."""
 
-    local_from: Annotated[float, Unit("degrees"), Ge(0)] = 1.8
+    local_from: Annotated[float, Unit("degrees"), Ge(0)] = 1.9
     """Once steps are no larger, rotations are searched near the last ones only."""
+
+    solvent: Literal["automatic", "sphere"] = "automatic"
+    """What references are multiplied with, and their resolution measured in, where no mask is given: a soft mask around
+    the density that both halves have at 15 Å, or a sphere."""
 
     join_halves: Annotated[float, Unit("Å"), Ge(0)] = 40.0
     """The halves share what is coarser, so that they keep one orientation."""
@@ -118,7 +128,8 @@ class Refinement:
         poses: Of the particles.
         half: Half set of each particle, 1 or 2.
         model: Noise, scales and norms.
-        fsc: Of the halves, by shell.
+        curves: FSC of the halves; None before the first iteration.
+        solvent: Mask within which the curves were measured.
         shells: Shells that take part in the next iteration.
         level: Level of the finest rotations of the next iteration.
         offset_step: Finest shifts of the next iteration, px.
@@ -135,11 +146,12 @@ class Refinement:
     poses: Poses
     half: Int[np.ndarray, "n"]
     model: NoiseModel
-    fsc: Float[np.ndarray, "shells"]
     shells: int
     level: int
     offset_step: float
     offset_range: float
+    curves: ShellCurves | None = None
+    solvent: Float[np.ndarray, "z y x"] | None = None
     stalled: tuple[int, int] = (0, 0)
     best_changes: tuple[float, float] = (math.inf, math.inf)
     records: tuple[IterationRecord, ...] = field(default_factory=tuple)
@@ -175,7 +187,7 @@ class Refine3d:
         generator = np.random.default_rng(self.seed)
         half = _split(self.particles, generator)
         filtered = low_pass(torch.from_numpy(reference.astype(np.float32)), extent / options.initial_lowpass)
-        reference = (filtered * self._solvent(box)).numpy()
+        reference = (filtered * self._sphere(box)).numpy()
         nothing = np.zeros((2, *reference.shape), np.float32)
         first_shells = min(box // 2, math.ceil(extent / options.initial_lowpass) + 10)
         return Refinement(
@@ -185,7 +197,6 @@ class Refine3d:
             poses=Poses.start(self.particles),
             half=half,
             model=first_noise(self.particles, self.source, extent, box // 2, options.diameter),
-            fsc=np.zeros(box // 2),
             shells=first_shells,
             level=options.first_level + 1,
             offset_step=options.offset_step,
@@ -223,22 +234,28 @@ class Refine3d:
             coarse = min(shells, math.ceil(box * self.pixel_size / options.initial_lowpass) + 2)
             return SearchPlan(grid, shifts, options.first_level + 1, (coarse,), correlate=True)
         local = grid.step(state.level) <= options.local_from
-        first = 4 if local else options.first_level
-        first = min(first, state.level)
+        # A level that is much coarser than the last would drop poses that only the last can tell.
+        first = min(4, state.level) if local else max(options.first_level, state.level - 1)
         sizes = [min(shells, self._shells_of(grid.step(level), box)) for level in range(first, state.level)]
         sigma = 2 * grid.step(state.level) if local else None
-        return SearchPlan(grid, shifts, first, (*sizes, shells), sigma)
+        return SearchPlan(grid, shifts, first, (*sizes, shells), sigma, most=_MOST)
 
     def _shells_of(self, step: float, box: int) -> int:
         """Shells that rotations so far apart can tell from each other."""
         resolution = step * math.pi * self.options.diameter / 360 / 1.2
         return math.ceil(box * self.pixel_size / resolution)
 
-    def _solvent(self, box: int) -> torch.Tensor:
+    def _sphere(self, box: int) -> torch.Tensor:
+        return soft_sphere(box, min(self.options.diameter / 2 / self.pixel_size, box / 2 - 5), 5, 3)
+
+    def _solvent(self, halves: torch.Tensor) -> torch.Tensor:
+        """Soft mask around the particle."""
+        sphere = self._sphere(halves.shape[-1])
         if self.mask is not None:
             return torch.from_numpy(self.mask).float()
-        radius = min(self.options.diameter / 2 / self.pixel_size, box / 2 - 5)
-        return soft_sphere(box, radius, 5, 3)
+        if self.options.solvent == "sphere":
+            return sphere
+        return sphere * make_mask(halves.mean(0) * sphere, self.pixel_size, _SOLVENT).mask
 
     def _is_settled(self, state: Refinement) -> bool:
         return state.stalled[0] >= 2 and state.stalled[1] >= 2 or len(state.records) + 1 >= self.options.iterations
@@ -251,15 +268,17 @@ class Refine3d:
         sums = [one.of_class(0, symmetry) for one in found.sums]
         joined = join_halves(sums, extent / self.options.join_halves if self.options.join_halves else 0.0)
         halves = torch.stack([one.reconstruct(box) for one in sums])
-        curve = half_correlation(halves, self.pixel_size, shells)
-        references = torch.stack(
-            [one.reconstruct(box, prior_precision(one.mean_weight(), curve)) for one in joined]
+        solvent = self._solvent(halves)
+        common = correlate_halves(
+            halves[0], halves[1], self.pixel_size, mask=solvent, symmetry_order=len(symmetry), seed=self.seed
         )
+        curve = torch.from_numpy(np.nan_to_num(common.curves.best[:shells]))
+        references = torch.stack([one.reconstruct(box, prior_precision(one.mean_weight(), curve)) for one in joined])
         if correlate:
             references = low_pass(references, extent / self.options.initial_lowpass)
         both = sums[0] + sums[1]
-        volume = both.reconstruct(box, prior_precision((sums[0].mean_weight() + sums[1].mean_weight()) / 2, curve))
-        references = references * self._solvent(box)
+        volume = both.reconstruct(box, prior_precision(both.mean_weight() / 2, curve)) * self._sphere(box)
+        references = references * solvent
         model = state.model if correlate else update_noise(state.model, self.particles, found, extent, shells)
         accuracy = pose_accuracy(
             self.particles, found.poses, state.half, references, model, self.pixel_size, shells, seed=self.seed
@@ -272,6 +291,8 @@ class Refine3d:
             volume=volume.numpy(),
             poses=found.poses,
             model=model,
+            curves=common.curves,
+            solvent=solvent.numpy(),
             converged=final,
         )
 
@@ -301,9 +322,7 @@ def _next(
 ) -> Refinement:
     """What the next iteration is to do."""
     half_box = box // 2
-    limit, fine = _crossing(curve, 0.5), _crossing(curve, 0.143)
-    increment = max(10, round(fine - limit) + 5)
-    shells = round(limit) + increment
+    shells = max(round(_crossing(curve, 0.5)) + 10, round(_crossing(curve, 0.143)) + 5)
     last = float(curve[min(record.shells, half_box) - 1])
     if record.probability > 0.1 and last > 0.2:
         shells = max(shells, record.shells + half_box // 4)
@@ -323,7 +342,6 @@ def _next(
     reach = min(record.offset_range, max(3 * new_step, 3 * record.changes[1] / pixel_size))
     return replace(
         state,
-        fsc=_filled(curve, half_box),
         shells=min(half_box, shells),
         level=level,
         offset_step=new_step,
@@ -335,20 +353,6 @@ def _next(
         ),
         records=(*state.records, record),
     )
-
-
-def _filled(curve: torch.Tensor, shells: int) -> Float[np.ndarray, "shells"]:
-    result = np.zeros(shells)
-    result[: len(curve)] = curve.numpy()[:shells]
-    return result
-
-
-def half_correlation(
-    halves: Float[torch.Tensor, "2 z y x"], pixel_size: float, shells: int
-) -> Float[torch.Tensor, "shells"]:
-    """Fourier shell correlation of two maps, in the shells that hold something."""
-    found = fourier_shell_correlation(halves[0], halves[1], pixel_size)
-    return found.correlation[:shells].nan_to_num(0)
 
 
 def prior_precision(mean_weight: Float[torch.Tensor, "shells"], curve: Float[torch.Tensor, "shells"]) -> torch.Tensor:

@@ -60,6 +60,29 @@ class ShellCurves:
         return self.unmasked if self.corrected is None else self.corrected
 
 
+@dataclass(frozen=True)
+class GuinierPlot:
+    """Logarithms of the mean amplitude of each shell, against the square of its frequency.
+
+    Args:
+        frequency2: Å⁻².
+        original: Of the map, divided by the detector's transfer where that is known.
+        weighted: After the FSC weighting.
+        sharpened: After sharpening.
+        slope: Of the line that was fitted, Å²; a quarter of the B-factor. NaN where none was.
+        intercept: Of that line.
+        correlation: Of the shells with it.
+    """
+
+    frequency2: Float[np.ndarray, "shells"]
+    original: Float[np.ndarray, "shells"]
+    weighted: Float[np.ndarray, "shells"]
+    sharpened: Float[np.ndarray, "shells"]
+    slope: float
+    intercept: float
+    correlation: float
+
+
 @dataclass(frozen=True, kw_only=True)
 class HalfMaps:
     """A map with its two halves from independent particles.
@@ -92,10 +115,25 @@ class SharpenedMap(HalfMaps):
     Args:
         b_factor: That the map was sharpened by, Å² (negative sharpens).
         unsharpened: The map before.
+        guinier: Its amplitudes before and after.
     """
 
     b_factor: float
     unsharpened: Volume
+    guinier: GuinierPlot | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalResolutionMap(HalfMaps):
+    """A map whose resolution was measured from place to place; `volume` is filtered to it.
+
+    Args:
+        local: The resolution at each voxel, Å.
+        b_factor: That the map was sharpened by, Å².
+    """
+
+    local: Volume
+    b_factor: float
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from typing import Self
 
 from thon.data.ctf import CtfFit
 from thon.data.motion import FrameMotion
@@ -69,3 +70,10 @@ class CtfMicrograph(Micrograph):
 
     fit: CtfFit | None = None
     diagnostic: str | None = None
+
+    @classmethod
+    def of(cls, micrograph: Micrograph) -> Self:
+        """The micrograph itself where it is one whose CTF was looked for, else the same with no fit."""
+        if isinstance(micrograph, cls):
+            return micrograph
+        return cls(**{entry.name: getattr(micrograph, entry.name) for entry in fields(Micrograph)})

@@ -1,7 +1,8 @@
 """Particles: images of single molecules with where they were found, their optics, CTF and pose.
 
 Image axes are (y, x). A pose is the active rotation that takes reference coordinates (z, y, x) into the frame of the
-image, whose projection sums over z, and the place of the particle's centre relative to the image's centre (pixel n // 2).
+image, whose projection sums over z, and the place of the particle's centre relative to the image's centre (pixel
+n // 2).
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ class ParticleOptics:
         magnification: Matrix that takes true to recorded frequencies (y, x); None for no anisotropy.
         mtf: File of the detector's modulation transfer, as text.
         premultiplied: Whether the images were multiplied by their CTF.
+        dark: Whether matter is dark in the images as they are stored, so that whoever reads them turns their sign.
+        columns: The row about the group in the star file that it came from, as text by label, to be written again.
     """
 
     name: str
@@ -47,6 +50,8 @@ class ParticleOptics:
     magnification: tuple[tuple[float, float], tuple[float, float]] | None = None
     mtf: str | None = None
     premultiplied: bool = False
+    dark: bool = False
+    columns: Mapping[str, str] = field(default_factory=dict[str, str], compare=False)
 
 
 @dataclass(frozen=True)
@@ -156,6 +161,25 @@ class Particles:
         changes: dict[str, Any] = {name: _take(values, chosen) for name, values in self._per_particle().items()}
         changes["columns"] = {label: changes.pop(label) for label in self.columns}
         return dataclasses.replace(self, **changes)
+
+    def compact(self) -> Self:
+        """The same without optics groups, stacks and micrographs of which there is no particle."""
+        changes: dict[str, Any] = {}
+        for index, targets in (("group", "optics"), ("file", "files"), ("micrograph", "micrographs")):
+            used = np.unique(getattr(self, index))
+            used = used[used >= 0]
+            places = np.full(len(getattr(self, targets)), -1)
+            places[used] = np.arange(len(used))
+            changes[index] = _renumber(getattr(self, index), places.tolist())
+            changes[targets] = tuple(getattr(self, targets)[k] for k in used.tolist())
+        return dataclasses.replace(self, **changes)
+
+    def in_both_halves(self) -> Int[np.ndarray, "k"]:
+        """Particles of half set 2 whose image is also in half set 1: none where the halves are independent."""
+        if self.half is None:
+            return np.zeros(0, np.int64)
+        image = np.unique(np.stack([self.file, self.section], -1), axis=0, return_inverse=True)[1].reshape(-1)
+        return np.flatnonzero((self.half == 2) & np.isin(image, image[self.half == 1]))
 
     def plain(self) -> Particles:
         """The same as a set of particles and nothing more, where a job had yielded more with them."""

@@ -28,6 +28,8 @@ class Context:
         folder: Where the outputs go: a temporary folder that becomes the item's once it is done.
         previews: Where pictures go; they are there at once.
         scratch: An empty folder that is removed afterwards.
+        checkpoints: A folder that outlives the process until the item is done: what a killed run left there, the next
+            one finds.
         resources: Threads, memory and device to use.
         seed: Seed for everything random in this item: the job's seed mixed with the item's name.
         emit: Takes the events.
@@ -40,12 +42,13 @@ class Context:
         folder: Path,
         previews: Path,
         scratch: Path,
+        checkpoints: Path,
         resources: Resources,
         seed: int,
         emit: Callable[[Event], None],
     ):
         self.item, self.seed, self.resources = item, seed, resources
-        self.scratch = scratch
+        self.scratch, self.checkpoints = scratch, checkpoints
         self.results: dict[str, Path] = {}
         self.used: list[Path] = []
         self._folder, self._previews, self._emit = folder, previews, emit
@@ -62,16 +65,17 @@ class Context:
         emit: Callable[[Event], None] | None = None,
     ) -> Context:
         """A context outside any job, for a test, a notebook or a dry run; events go to `emit`, if given."""
-        places = [folder / name for name in ("outputs", "previews", "scratch")]
+        places = [folder / name for name in ("outputs", "previews", "scratch", "checkpoints")]
         for place in places:
             place.mkdir(parents=True, exist_ok=True)
         resources = resources or Resources(threads=1, memory=2 * 1024**3)
-        outputs, previews, scratch = places
+        outputs, previews, scratch, checkpoints = places
         return cls(
             item=item,
             folder=outputs,
             previews=previews,
             scratch=scratch,
+            checkpoints=checkpoints,
             resources=resources,
             seed=seed,
             emit=emit or (lambda event: None),

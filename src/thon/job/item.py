@@ -75,6 +75,7 @@ def run_item(path: Path, item: str, resources: Resources) -> Outcome:
         result, context = call_job(folder, work, outputs, folder.emit)
         used = {stored(file, folder.root): fingerprint(file) for file in context.used}
         size = folder.commit_item(item, result)
+        shutil.rmtree(context.checkpoints, ignore_errors=True)
     except BaseException as error:
         shutil.rmtree(outputs, ignore_errors=True)
         if isinstance(error, KeyboardInterrupt | SystemExit):
@@ -196,6 +197,7 @@ def _context(folder: JobFolder, work: Work, outputs: Path, emit: Callable[[Event
         folder=outputs,
         previews=folder.path / "previews" / work.item,
         scratch=Path(tempfile.mkdtemp(prefix=".tmp-scratch-", dir=folder.path)),
+        checkpoints=folder.path / "checkpoints" / work.item,
         resources=work.resources,
         seed=int.from_bytes(digest[:4], "little"),
         emit=emit,

@@ -36,7 +36,7 @@ class SearchPlan:
         shells: How many shells take part on the first level and on each one after.
         sigma: Standard deviation of a pose about the particle's last one, degrees; None to search all rotations.
         share: Of the probability that the poses kept must hold.
-        most: Number of poses of a particle after which no more are kept.
+        most: Number of poses of a particle on the last level after which no more are kept.
         correlate: Take the one pose of the greatest normalised correlation, on the first level alone.
     """
 
@@ -53,6 +53,10 @@ class SearchPlan:
     def last(self) -> int:
         """Last level."""
         return self.first + len(self.shells) - 1
+
+    def most_on(self, level: int) -> int:
+        """Number of poses of a particle on a level after which no more are kept."""
+        return self.most if level == self.last else 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -251,7 +255,7 @@ class PoseSearch:
                 scores.masked_fill_(~stay, -torch.inf)
             owner = torch.arange(len(chosen)).repeat_interleave(shifts)
             posterior, *summary = kernels.pose_posterior(
-                scores.flatten(0, 1), owner, len(chosen), self.plan.share, self.plan.most
+                scores.flatten(0, 1), owner, len(chosen), self.plan.share, self.plan.most_on(self.plan.first)
             )
             posterior = posterior.unflatten(0, (len(chosen), shifts))
         particle, shift, place = (found.numpy() for found in posterior.nonzero(as_tuple=True))
@@ -351,7 +355,7 @@ class PoseSearch:
         if empty is not None:
             scores.masked_fill_(torch.from_numpy(empty)[group], -torch.inf)
         weights, largest, likelihood, significant = kernels.pose_posterior(
-            scores, owner, len(block), plan.share, plan.most
+            scores, owner, len(block), plan.share, plan.most_on(level)
         )
         row, child = (index.numpy() for index in weights.nonzero(as_tuple=True))
         poses = Candidates(

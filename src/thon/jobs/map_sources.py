@@ -1,0 +1,67 @@
+"""Half maps and masks as tensors, for jobs that compare the halves of a map."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from thon.algorithms.half_correlation import correlate_halves
+from thon.algorithms.mask import MaskOptions, make_mask
+from thon.base.errors import InputError
+from thon.data.maps import HalfMaps
+from thon.data.volume import Volume
+from thon.formats.maps import read_map, require_same_box, write_map
+from thon.job.context import Context
+from thon.ops.symmetry import symmetry_rotations
+
+AUTOMATIC = MaskOptions(edge=6)
+"""How a mask is made where none is given: a softer edge than for other uses, since halves are compared within it."""
+
+
+def read_halves(maps: HalfMaps) -> tuple[Float[torch.Tensor, "z y x"], Float[torch.Tensor, "z y x"], float]:
+    """The two half maps and their voxel size, Å.
+
+    Raises:
+        InputError: They cannot be read, or have different boxes.
+    """
+    first, voxel_size = read_map(maps.first)
+    second, _ = read_map(maps.second)
+    require_same_box(second, first.shape, "the second half map", maps.second.path)
+    return torch.from_numpy(first), torch.from_numpy(second), voxel_size
+
+
+def find_mask(
+    maps: HalfMaps,
+    first: Float[torch.Tensor, "z y x"],
+    second: Float[torch.Tensor, "z y x"],
+    given: Volume | Path | None,
+    context: Context,
+) -> tuple[Float[torch.Tensor, "z y x"], Volume] | None:
+    """The mask that was given, or that of the map's record, or one made from the map and written.
+
+    None is made where the halves have nothing in common: it would follow their noise.
+
+    Raises:
+        InputError: It has another box than the map, or is no mask.
+    """
+    source = given or maps.mask
+    size = maps.first.voxel_size
+    if source is None:
+        order = len(symmetry_rotations(maps.symmetry))
+        if not np.isfinite(correlate_halves(first, second, size, symmetry_order=order).resolution):
+            context.log("No mask was made: the halves have nothing in common.")
+            return None
+        made = make_mask((first + second) / 2, size, AUTOMATIC)
+        context.log(f"A mask was made from the map: {100 * made.share:.1f} % of the box.")
+        return made.mask, write_map(context.output(f"{context.item}_mask.mrc"), made.mask.numpy(), size)
+    values, _ = read_map(source)
+    path = source.path if isinstance(source, Volume) else source
+    context.uses(path)
+    require_same_box(values, tuple(first.shape), "the mask", path)
+    if values.min() < -1e-3 or values.max() > 1 + 1e-3 or values.max() <= 0:
+        raise InputError("is no mask", path=path, got=f"{values.min():g} to {values.max():g}", expected="0 to 1")
+    z, y, x = values.shape
+    return torch.from_numpy(values), Volume(str(path), (z, y, x), size)

@@ -1,0 +1,54 @@
+"""Make a soft mask around the particle in a map, for post-processing and refinement.
+
+Takes a refinement, or half maps in files; of any other map `thon volume MAP OUT --to mask` makes one. Writes
+NAME_mask.mrc.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from thon.algorithms.mask import MaskOptions, make_mask
+from thon.data.maps import HalfMaps
+from thon.data.volume import Volume
+from thon.formats.maps import read_map, write_map
+from thon.job.context import Context
+from thon.job.plan import Plan, Resources
+from thon.job.spec import each
+
+
+class MaskJobOptions(MaskOptions):
+    """Masks of maps in files."""
+
+    other: Path | None = None
+    """Another map or mask that takes part as --combine says."""
+
+
+def plan_mask(maps: HalfMaps, options: MaskJobOptions, resources: Resources) -> Plan:
+    """What a mask needs, from the box."""
+    z, y, x = maps.volume.shape
+    return Plan(
+        understood=(f"{x} × {y} × {z} voxels of {maps.volume.voxel_size:g} Å",),
+        memory=300_000_000 + 60 * z * y * x,
+        disk=4 * z * y * x,
+        seconds=1 + 6e-7 * z * y * x,
+        output=maps.volume,
+    )
+
+
+@each(title="Mask", stage="post-process", plan=plan_mask)
+def mask(maps: HalfMaps, options: MaskJobOptions, context: Context) -> Volume:
+    values, size = read_map(maps.volume)
+    other = None
+    if options.other is not None:
+        context.uses(options.other)
+        other = torch.from_numpy(read_map(options.other)[0])
+    made = make_mask(torch.from_numpy(values), size, options, other=other)
+    at = "" if made.threshold is None else f", density from {made.threshold:.4g}"
+    context.log(f"The mask takes {100 * made.share:.1f} % of the box{at}.")
+    middle = made.mask.shape[0] // 2
+    shown = values[middle] / max(float(abs(values[middle]).max()), 1e-30)
+    context.preview("mask", shown + made.mask[middle].numpy(), "Central section of map and mask")
+    return write_map(context.output(f"{context.item}_mask.mrc", title="Mask"), made.mask.numpy(), size)
