@@ -63,8 +63,10 @@ def test_a_map_without_symmetry_has_none():
 def test_wrong_names_and_empty_maps_are_refused():
     with pytest.raises(InputError, match="point group"):
         align_to_symmetry(blobs(), "D0")
-    with pytest.raises(ValueError, match="empty"):
+    with pytest.raises(InputError, match="empty"):
         align_to_symmetry(torch.zeros(20, 20, 20), "D2")
+    with pytest.raises(InputError, match="cube"):
+        align_to_symmetry(blobs((40, 42, 40)), "D2")
 
 
 class TestPoses:

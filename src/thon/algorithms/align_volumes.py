@@ -14,12 +14,13 @@ import torch
 from annotated_types import Gt
 from jaxtyping import Float
 
+from thon.algorithms.map_sampling import FlatMap, flat_map
 from thon.base.errors import InputError
 from thon.base.options import Options, Unit
 from thon.ops.rotation import even_rotations, rotation_from_vector
 from thon.ops.symmetry import angular_distance
-from thon.ops.volume_fourier import flatten_spectrum, fourier_resize, volume_shape
-from thon.ops.volume_mask import centre_distance, centre_of_mass
+from thon.ops.volume_fourier import volume_shape
+from thon.ops.volume_mask import centre_distance
 from thon.ops.volume_rotation import correlation, flip_hand, sample_volume
 
 SAMPLING = 2.5
@@ -78,8 +79,7 @@ def align_volumes(
         options: Resolutions and steps.
 
     Raises:
-        InputError: The boxes differ.
-        ValueError: A map is empty.
+        InputError: The boxes differ, or a map is empty or no cube.
     """
     if moving.shape != reference.shape:
         got, expected = tuple(moving.shape), tuple(reference.shape)
@@ -94,25 +94,17 @@ def align_volumes(
 def _align(
     moving: torch.Tensor, reference: torch.Tensor, voxel_size: float, options: AlignVolumesOptions
 ) -> tuple[Float[np.ndarray, "3 3"], Float[np.ndarray, "3"], float]:
-    coarse_moving, size = _reduced(moving, voxel_size, options.search_resolution)
-    coarse_reference, _ = _reduced(reference, voxel_size, options.search_resolution)
-    starts = _search(coarse_moving, coarse_reference, even_rotations(options.step))
-    fine_moving, fine = _reduced(moving, voxel_size, options.resolution)
-    fine_reference, _ = _reduced(reference, voxel_size, options.resolution)
-    centre = centre_of_mass(fourier_resize(reference, volume_shape(fine_reference)))
+    coarse, still_coarse = (
+        flat_map(one, voxel_size, options.search_resolution, sampling=SAMPLING) for one in (moving, reference)
+    )
+    fine, still = (flat_map(one, voxel_size, options.resolution, sampling=SAMPLING) for one in (moving, reference))
+    finer = coarse.voxel_size / fine.voxel_size
     refined = [
-        _refine(fine_moving, fine_reference, centre, turn, shift * size / fine, options.step) for turn, shift in starts
+        _refine(fine.volume, still, turn, shift * finer, options.step)
+        for turn, shift in _search(coarse.volume, still_coarse.volume, even_rotations(options.step))
     ]
     rotation, shift, score = max(refined, key=lambda one: one[2])
-    return rotation, shift * fine, score
-
-
-def _reduced(volume: torch.Tensor, voxel_size: float, resolution: float) -> tuple[torch.Tensor, float]:
-    """The map coarsely sampled with equal power in all shells, and its voxel size."""
-    factor = max(1.0, resolution / (SAMPLING * voxel_size))
-    z, y, x = (max(8, 2 * round(n / factor / 2)) for n in volume.shape)
-    size = voxel_size * volume.shape[0] / z
-    return flatten_spectrum(fourier_resize(volume.float(), (z, y, x)), size, resolution), size
+    return rotation, shift * fine.voxel_size, score
 
 
 def _search(
@@ -146,21 +138,19 @@ def _search(
 
 def _refine(
     moving: torch.Tensor,
-    reference: torch.Tensor,
-    centre: Float[np.ndarray, "3"],
+    still: FlatMap,
     turn: Float[np.ndarray, "3 3"],
     shift: Float[np.ndarray, "3"],
     step: float,
 ) -> tuple[Float[np.ndarray, "3 3"], Float[np.ndarray, "3"], float]:
     """The best rotation and shift (voxels) near by, and their score."""
-    shape = volume_shape(reference)
+    shape, centre = volume_shape(still.volume), still.centre
     middle = torch.tensor([n // 2 for n in shape], dtype=torch.float32)
-    radius = float(np.minimum(centre, np.array(shape) - 1 - centre).min())
     distance = centre_distance(shape, (float(centre[0]), float(centre[1]), float(centre[2])))
-    inside = torch.nonzero(distance <= radius)
+    inside = torch.nonzero(distance <= still.room)
     chosen = np.sort(np.random.default_rng(0).permutation(len(inside))[:POINTS])
     points = inside[torch.from_numpy(chosen)].float()
-    there = sample_volume(reference, points)
+    there = sample_volume(still.volume, points)
 
     def cost(values: Float[np.ndarray, "6"]) -> float:
         rotation = torch.from_numpy(rotation_from_vector(values[:3]) @ turn).float()

@@ -17,11 +17,12 @@ import torch
 from annotated_types import Ge, Gt, Le, Lt
 from jaxtyping import Float
 
+from thon.algorithms.map_sampling import flat_map
+from thon.base.errors import InputError
 from thon.base.options import Options, Unit
 from thon.ops.rotation import even_directions, rotation_about, rotation_from_vector
 from thon.ops.symmetry import symmetry_name, symmetry_rotations
-from thon.ops.volume_fourier import flatten_spectrum, fourier_resize
-from thon.ops.volume_mask import centre_distance, centre_of_mass
+from thon.ops.volume_mask import centre_distance
 from thon.ops.volume_rotation import correlation, sample_volume
 
 SEARCHED, REFINED = 2_500, 8_000
@@ -87,7 +88,7 @@ def align_to_symmetry(
         diameter: Of the sphere that is compared, Å; as large as the box allows unless given.
 
     Raises:
-        InputError: There is no such point group, or the map is empty.
+        InputError: There is no such point group, or the map is empty or no cube.
     """
     name = symmetry_name(symmetry)
     if name == "C1":
@@ -101,7 +102,7 @@ def find_symmetry(
     """The largest point group all of whose rotations leave a map as it is, and all groups that were tried, best first.
 
     Raises:
-        InputError: The map is empty.
+        InputError: The map is empty, or no cube.
     """
     compare = _SelfCorrelation.of(volume, voxel_size, options.resolution, options.diameter)
     worth = options.accept / 3
@@ -149,21 +150,18 @@ class _SelfCorrelation:
         cls, volume: Float[torch.Tensor, "z y x"], voxel_size: float, resolution: float, diameter: float | None
     ) -> _SelfCorrelation:
         """From a map as it is."""
-        factor = max(1.0, resolution / (FINEST * voxel_size))
-        z, y, x = (max(8, 2 * round(n / factor / 2)) for n in volume.shape)
-        coarse = fourier_resize(volume.float(), (z, y, x))
-        size = voxel_size * volume.shape[0] / z
-        centre = centre_of_mass(coarse)
-        room = float(min(np.minimum(centre, np.array(coarse.shape) - 1 - centre).min(), min(z, y, x) / 2 - 1))
-        radius = room if diameter is None else min(room, diameter / 2 / size)
-        flat = flatten_spectrum(coarse, size, resolution)
-        distance = centre_distance((z, y, x), (float(centre[0]), float(centre[1]), float(centre[2])))
+        flat = flat_map(volume, voxel_size, resolution, sampling=FINEST)
+        box, size, centre = len(flat.volume), flat.voxel_size, flat.centre
+        radius = flat.room if diameter is None else min(flat.room, diameter / 2 / size)
+        if radius < 2:
+            raise InputError("too little lies around the centre of mass", got=f"a sphere of {radius * size:.0f} Å")
+        distance = centre_distance((box, box, box), (float(centre[0]), float(centre[1]), float(centre[2])))
         inside = torch.nonzero(distance <= radius)
         mixed = torch.from_numpy(np.random.default_rng(0).permutation(len(inside)))[:REFINED]
         points = inside[mixed].float() - torch.from_numpy(centre).float()
         # Half a resolution element at the sphere's surface.
         step = float(np.clip(np.degrees(0.5 * resolution / (radius * size)), 2.5, 8.0))
-        return cls(flat, points, centre, size, step)
+        return cls(flat.volume, points, centre, size, step)
 
     def coarser(self) -> _SelfCorrelation:
         """The same with fewer points, for a search."""

@@ -41,7 +41,6 @@ from thon.data.particles import Particles
 from thon.ops.rotation import rotation_about, rotation_from_quaternion
 from thon.ops.symmetry import symmetry_rotations
 
-
 _MOST = 3000  # poses of a particle; only the first iterations, which know little, would take more
 _SOLVENT = MaskOptions(low_pass=15, extend=4, edge=6)
 
@@ -258,7 +257,7 @@ class Refine3d:
         return sphere * make_mask(halves.mean(0) * sphere, self.pixel_size, _SOLVENT).mask
 
     def _is_settled(self, state: Refinement) -> bool:
-        return state.stalled[0] >= 2 and state.stalled[1] >= 2 or len(state.records) + 1 >= self.options.iterations
+        return (state.stalled[0] >= 2 and state.stalled[1] >= 2) or len(state.records) + 1 >= self.options.iterations
 
     def _maximise(
         self, state: Refinement, expectation: Expectation, found: Expected, *, correlate: bool, final: bool
@@ -386,9 +385,7 @@ def low_pass(volume: Float[torch.Tensor, "*batch z y x"], shells: float) -> Floa
     return torch.fft.irfftn(torch.fft.rfftn(volume, dim=(-3, -2, -1)) * keep, s=(box, box, box), dim=(-3, -2, -1))
 
 
-def pose_changes(
-    before: Poses, after: Poses, symmetry: Float[np.ndarray, "operators 3 3"]
-) -> tuple[float, float]:
+def pose_changes(before: Poses, after: Poses, symmetry: Float[np.ndarray, "operators 3 3"]) -> tuple[float, float]:
     """Root mean square change of rotations, degrees, the same but for symmetry, and of shifts, Å."""
     trace = np.einsum("nij,njk,ski->ns", np.swapaxes(after.rotation, 1, 2), before.rotation, symmetry)
     angle = np.rad2deg(np.arccos(np.clip((trace.max(1) - 1) / 2, -1, 1)))

@@ -6,6 +6,7 @@ run that was killed goes on from there.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -105,7 +106,7 @@ def _read_mask(options: Refine3dJobOptions, shape: tuple[int, ...], context: Con
     return mask
 
 
-def _teller(context: Context, iteration: int, total: int):  # noqa: ANN202
+def _teller(context: Context, iteration: int, total: int) -> Callable[[int], None]:
     done = 0
 
     def tell(count: int) -> None:
@@ -149,9 +150,7 @@ def _result(
     names = ("run_class001.mrc", "run_half1_class001_unfil.mrc", "run_half2_class001_unfil.mrc")
     volumes = [
         write_map(context.output(name, title=title), values, pixel_size)
-        for name, title, values in zip(
-            names, ("Map", None, None), (state.volume, *state.halves), strict=True
-        )
+        for name, title, values in zip(names, ("Map", None, None), (state.volume, *state.halves), strict=True)
     ]
     solvent = None
     if state.solvent is not None:

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from thon.kernels.frame_spectra import add_aligned, score_frames
     from thon.kernels.frame_warp import add_warped, spline_response
     from thon.kernels.image_halving import halve_image
-    from thon.kernels.posterior import pose_posterior
     from thon.kernels.pose_products import QUANTUM, cut_slices, insert_slices, score_poses, sum_poses
+    from thon.kernels.posterior import pose_posterior
     from thon.kernels.resampling import sample_coverage, sample_images
     from thon.kernels.slab_projection import backproject, project
     from thon.kernels.spectrum_symmetry import symmetrise_spectrum

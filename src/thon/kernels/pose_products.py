@@ -6,10 +6,13 @@ With X an image's spectrum, C its CTF, N the noise power, P_r the slice of a ref
 
 is the logarithm of the image's likelihood but for a constant, summed over the pixels k that a real image does not make
 equal. Poses come in groups of rotations (the children of one) with rows of (particle, shift) that are tried at all
-rotations of the group; rows of one particle lie together. Spectra are stored as (re, im) planes; half spectra of volumes
-as (z, y, x ≥ 0, (re, im)) with the origin at (z // 2, y // 2, 0). A rotation is given by what it makes of rows and
-columns, (3, 2): the place (z, y, x) in the volume's spectrum of a pixel (y, x) of the image's.
+rotations of the group; rows of one particle lie together. Spectra are stored as (re, im) planes; half spectra of
+volumes as (z, y, x ≥ 0, (re, im)) with the origin at (z // 2, y // 2, 0). A rotation is given by what it makes of rows
+and columns, (3, 2): the place (z, y, x) in the volume's spectrum of a pixel (y, x) of the image's.
 """
+
+# The operators take tensors by position.
+# ruff: noqa: PLR0917
 
 from __future__ import annotations
 
@@ -296,9 +299,7 @@ def _(
 
 
 @_insert.register_fake
-def _(
-    volumes: Tensor, which: Tensor, rotations: Tensor, sums: Tensor, sum_weights: Tensor, places: Tensor
-) -> None:
+def _(volumes: Tensor, which: Tensor, rotations: Tensor, sums: Tensor, sum_weights: Tensor, places: Tensor) -> None:
     return None
 
 
@@ -349,9 +350,7 @@ def _(
 
 
 @_insert.register_kernel("cpu")
-def _(
-    volumes: Tensor, which: Tensor, rotations: Tensor, sums: Tensor, sum_weights: Tensor, places: Tensor
-) -> None:
+def _(volumes: Tensor, which: Tensor, rotations: Tensor, sums: Tensor, sum_weights: Tensor, places: Tensor) -> None:
     cpu.insert_slices(
         volumes.numpy(), which.numpy(), _turns(rotations), sums.numpy(), sum_weights.numpy(), *_lines(places)
     )

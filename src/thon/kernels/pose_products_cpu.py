@@ -6,8 +6,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numba import njit
 
@@ -175,9 +173,7 @@ def score_poses(volumes, which, rotations, starts, particles, shifts, images, we
         if first < last:
             for c in range(children):
                 cut_slice(volumes[which[g]], rotations[g, c], ky, kx, slices[c])
-            _score_group(
-                slices, particles[first:last], shifts[first:last], images, weights, ramps, scores[first:last]
-            )
+            _score_group(slices, particles[first:last], shifts[first:last], images, weights, ramps, scores[first:last])
 
 
 @njit(nogil=True, cache=True, fastmath=_FAST)
@@ -252,7 +248,7 @@ def _insert(flat, shape, rotation, ky, kx, re, im, weight):
     last_z, last_y, last_x = np.int32(shape[0] - 1), np.int32(shape[1] - 1), np.int32(shape[2] - 1)
     line, plane = np.uint64(3 * shape[2]), np.uint64(3 * shape[2] * shape[1])
     zy, zx, yy, yx, xy, xx = rotation
-    one = np.float32(1)
+    one, quantum = np.float32(1), np.float32(QUANTUM)
     for k in range(len(re)):
         z, y, x = zy * ky[k] + zx * kx[k], yy * ky[k] + yx * kx[k], xy * ky[k] + xx * kx[k]
         sign = np.float32(-1) if x < 0 else one
@@ -261,7 +257,8 @@ def _insert(flat, shape, rotation, ky, kx, re, im, weight):
         if z < 0 or y < 0 or i >= last_z or j >= last_y or m >= last_x:
             continue
         fz, fy, fx = z - np.float32(i), y - np.float32(j), x - np.float32(m)
-        real, imaginary, share = np.float32(QUANTUM) * re[k], np.float32(QUANTUM) * sign * im[k], np.float32(QUANTUM) * weight[k]
+        real, imaginary = quantum * re[k], quantum * sign * im[k]
+        share = quantum * weight[k]
         a = plane * np.uint64(i) + line * np.uint64(j) + np.uint64(3 * m)
         for corner in range(4):
             wz = fz if corner > 1 else one - fz

@@ -75,17 +75,13 @@ _posterior = Operator(
 
 
 @_posterior.register_fake
-def _(
-    scores: Tensor, particles: Tensor, count: int, share: float, most: int
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _(scores: Tensor, particles: Tensor, count: int, share: float, most: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     one = scores.new_empty(count)
     return torch.empty_like(scores), one, one.clone(), particles.new_empty(count)
 
 
 @_posterior.register_kernel("cpu")
-def _(
-    scores: Tensor, particles: Tensor, count: int, share: float, most: int
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _(scores: Tensor, particles: Tensor, count: int, share: float, most: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     weights, largest, likelihood = torch.empty_like(scores), torch.empty(count), torch.empty(count)
     significant = torch.empty(count, dtype=torch.int64)
     cpu.posterior(

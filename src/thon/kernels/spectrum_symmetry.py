@@ -25,7 +25,8 @@ def symmetrise_spectrum(
 def symmetrise_spectrum_reference(spectrum: Tensor, rotations: Tensor) -> Tensor:
     """`symmetrise_spectrum` in plain torch."""
     shape = spectrum.shape[:3]
-    axes = [torch.arange(n, dtype=torch.float32) - middle for n, middle in zip(shape, (shape[0] // 2, shape[1] // 2, 0))]
+    middle = (shape[0] // 2, shape[1] // 2, 0)
+    axes = [torch.arange(n, dtype=torch.float32) - m for n, m in zip(shape, middle, strict=True)]
     grid = torch.stack(torch.meshgrid(*axes, indexing="ij")).flatten(1)
     total = torch.zeros_like(spectrum).reshape(-1, 3)
     flat = spectrum.reshape(-1, 3)

@@ -86,14 +86,8 @@ def solvent_noise(volume: Float[torch.Tensor, "z y x"]) -> tuple[float, float]:
 
 
 def centre_of_mass(volume: Float[torch.Tensor, "z y x"]) -> Float[np.ndarray, "3"]:
-    """(z, y, x) of the density above a tenth of the peak, voxels.
-
-    Raises:
-        ValueError: There is no density.
-    """
+    """(z, y, x) of the density above a tenth of the peak, voxels; NaN where there is none."""
     mass = (volume - 0.1 * volume.max()).clamp(min=0).double()
-    if not float(mass.sum()) > 0:
-        raise ValueError(f"the map is empty: its highest density is {float(volume.max()):g}")
     sums = [mass.sum(tuple(k for k in range(3) if k != axis)) for axis in range(3)]
     return np.array([float((one * torch.arange(len(one))).sum() / one.sum()) for one in sums])
 

@@ -10,7 +10,7 @@ Source: Scheres 2012, J. Struct. Biol. 180, 519; Kimanius et al. 2021, Biochem. 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -90,6 +90,7 @@ class Classifier:
         symmetry: Rotations of the point group.
         regularisation: T, by which the prior is loosened.
         block: Particles that are done at once.
+        mask: Multiplied onto references instead of a soft sphere.
     """
 
     particles: Particles
@@ -99,6 +100,7 @@ class Classifier:
     symmetry: Float[np.ndarray, "operators 3 3"]
     regularisation: float = 2.0
     block: int = 256
+    mask: Float[np.ndarray, "*shape"] | None = None
 
     def full_step(
         self,
@@ -107,7 +109,7 @@ class Classifier:
         *,
         most_shells: int,
         keep_noise: bool = False,
-        keep_classes: bool = False,
+        owners: Int[np.ndarray, "n"] | None = None,
         done: Callable[[int], None] = lambda count: None,
     ) -> ClassState:
         """One step of expectation maximisation over all particles.
@@ -117,30 +119,40 @@ class Classifier:
             plan: How poses are searched.
             most_shells: The next iteration's shells at most.
             keep_noise: Whether noise, scales and norms stay as they are.
-            keep_classes: Whether particles stay in their classes.
+            owners: Class of each particle where it is not to be found.
             done: Told the number of particles after each block.
         """
-        everyone = np.zeros(len(self.particles), np.int64)
-        found = self._expect(state, plan, everyone, 1, keep_classes, done)
-        dimensions, box = plan.grid.dimensions, state.references.shape[-1]
-        sums = [found.sums[0].of_class(k, self.symmetry) for k in range(len(state.references))]
+        found = self._expect(state, plan, done, owners)
+        return self.maximise(state, found, most_shells=most_shells, keep_noise=keep_noise)
+
+    def maximise(self, state: ClassState, found: Expected, *, most_shells: int, keep_noise: bool = False) -> ClassState:
+        """References, and the rest of the next state, from what an expectation step found; see `full_step`."""
+        box, dimensions = state.references.shape[-1], state.references.ndim - 1
         references, power, resolution = [], [], []
-        for k, one in enumerate(sums):
-            weight = one.mean_weight() * PADDING**dimensions
-            known = state.power[k].any()
-            prior = torch.from_numpy(state.power[k])[: one.shells] * self.regularisation
-            precision = 1 / (prior.clamp(min=1e-12) * PADDING**dimensions) if known else None
-            reference = one.reconstruct(box, precision)
+        for k in range(len(state.references)):
+            one = found.sums[0].of_class(k, self.symmetry)
+            reference = one.reconstruct(box, self._precision(state.power[k], one))
             references.append(reference)
-            spectrum = torch.from_numpy(self._power(reference, state.shells))
-            power.append(_pad(spectrum.numpy(), box // 2))
-            resolution.append(_last_shell((spectrum * weight[: len(spectrum)]).numpy()))
-        masked = torch.stack(references) * soft_mask(box, self.diameter / self.pixel_size, dimensions)
-        model = state.model
-        extent = box * self.pixel_size
+            power.append(_pad(self._power(reference, state.shells), box // 2))
+            weight = one.mean_weight()[: state.shells].numpy() * PADDING**dimensions
+            resolution.append(_last_shell(power[-1][: state.shells] * weight))
+        masked = torch.stack(references) * self._mask(box, dimensions)
+        model, extent = state.model, box * self.pixel_size
         if not keep_noise:
             model = update_noise(state.model, self.particles, found, extent, state.shells)
         return self._next(state, found, masked.numpy(), np.stack(power), resolution, model, most_shells)
+
+    def _precision(self, power: Float[np.ndarray, "shells"], sums: ClassSums) -> Float[torch.Tensor, "shells"] | None:
+        """Of the prior of a reference of some power; none before that is known."""
+        if not power.any():
+            return None
+        prior = torch.from_numpy(power)[: sums.shells] * self.regularisation
+        return 1 / (prior.clamp(min=1e-12) * PADDING**sums.dimensions)
+
+    def _mask(self, box: int, dimensions: int) -> torch.Tensor:
+        if self.mask is not None:
+            return torch.from_numpy(self.mask).float()
+        return soft_mask(box, self.diameter / self.pixel_size, dimensions)
 
     def stochastic_step(
         self,
@@ -164,7 +176,7 @@ class Classifier:
         """
         halves = np.full(len(self.particles), -1)
         halves[chosen] = np.arange(len(chosen)) % 2
-        found = self._expect(state, plan, halves, 2, False, done)
+        found = self._expect_halves(state, plan, halves, done)
         dimensions, (classes, box) = plan.grid.dimensions, (len(state.references), state.references.shape[-1])
         spectra = to_spectrum(torch.from_numpy(state.references), state.shells)
         shares = _shares(found, classes)
@@ -180,14 +192,15 @@ class Classifier:
             ratio = apart / np.maximum(self._power(mean, box // 2), 1e-30)
             old = ratio if disagreement is None else disagreement[k]
             new_disagreement[k] = _MEMORY * old + (1 - _MEMORY) * np.minimum(ratio, 10)
-            momentum[k] = mean.numpy() if state.momentum is None else _MOMENTUM * momentum[k] + (1 - _MOMENTUM) * mean.numpy()
+            keep = 0.0 if state.momentum is None else _MOMENTUM
+            momentum[k] = keep * momentum[k] + (1 - keep) * mean.numpy()
             trust = 1 / (1 + new_disagreement[k])
             agreed = filter_shells(torch.from_numpy(momentum[k]), trust).numpy()
             shrunk = filter_shells(torch.from_numpy(references[k]), (1 - trust) / self.regularisation).numpy()
             length = step * (1 - math.exp(-(3 * classes + 10) * shares[k]))
             references[k] += length * (agreed - shrunk)
             resolution.append(_last_shell(trust[: state.shells] / (1 - trust[: state.shells])))
-        masked = torch.from_numpy(references) * soft_mask(box, self.diameter / self.pixel_size, dimensions)
+        masked = torch.from_numpy(references) * self._mask(box, dimensions)
         power = np.stack([_pad(self._power(one, box // 2), box // 2) for one in masked])
         model = update_noise(state.model, self.particles, found, box * self.pixel_size, state.shells)
         new = self._next(state, found, masked.numpy(), power, resolution, model, most_shells)
@@ -195,23 +208,42 @@ class Classifier:
         return replace(new, shares=shares / shares.sum(), momentum=momentum, disagreement=new_disagreement)
 
     def _expect(
-        self, state: ClassState, plan: SearchPlan, halves: Int[np.ndarray, "n"], sets: int, keep_classes: bool,
-        done: Callable[[int], None],
-    ) -> Expected:  # fmt: skip
+        self, state: ClassState, plan: SearchPlan, done: Callable[[int], None], owners: Int[np.ndarray, "n"] | None
+    ) -> Expected:
+        """Of all particles, each compared with all references, or with its owner's alone."""
         spectra = to_spectrum(torch.from_numpy(state.references), state.shells)
-        prior = torch.from_numpy(np.log(np.maximum(state.shares, 1e-10))).float()
-        expectation = Expectation(
-            self.particles, self.source, [References(spectra, prior)] * sets, plan, state.model,
-            state.references.shape[-1] * self.pixel_size, state.shells, self.diameter, keep_classes,
-        )  # fmt: skip
-        return expectation.run(state.poses, make_blocks(self.particles, halves, self.block), done)
+        if owners is None:
+            everyone = np.zeros(len(self.particles), np.int64)
+            return self._expectation(state, plan, [_references(spectra, state.shares)]).run(
+                state.poses, make_blocks(self.particles, everyone, self.block), done
+            )
+        single = [_references(spectra[k : k + 1], np.ones(1)) for k in range(len(spectra))]
+        blocks = make_blocks(self.particles, owners, self.block)
+        found = self._expectation(state, plan, single).run(state.poses, blocks, done)
+        return _as_owned(found, owners, len(spectra))
+
+    def _expect_halves(
+        self, state: ClassState, plan: SearchPlan, halves: Int[np.ndarray, "n"], done: Callable[[int], None]
+    ) -> Expected:
+        """Of the particles of two halves, with the same references."""
+        spectra = to_spectrum(torch.from_numpy(state.references), state.shells)
+        references = _references(spectra, state.shares)
+        blocks = make_blocks(self.particles, halves, self.block)
+        return self._expectation(state, plan, [references, references]).run(state.poses, blocks, done)
+
+    def _expectation(self, state: ClassState, plan: SearchPlan, references: Sequence[References]) -> Expectation:
+        extent = state.references.shape[-1] * self.pixel_size
+        return Expectation(
+            self.particles, self.source, references, plan, state.model, extent, state.shells, self.diameter
+        )
 
     def _gradient(self, sums: ClassSums, spectrum: Float[torch.Tensor, "z y x 2"], box: int) -> torch.Tensor:
         """What particles say of a reference less what it is, in real space."""
         rest = sums.data - sums.weight[..., None] * spectrum
-        shell = shell_radius(tuple(sums.weight.shape)).round().long().clamp(max=sums.shells - 1)
+        radius = shell_radius((sums.weight.shape[0], sums.weight.shape[1], sums.weight.shape[2]))
+        shell = radius.round().long().clamp(max=sums.shells - 1)
         mean = sums.mean_weight().float().clamp(min=1e-20)
-        inside = shell_radius(tuple(sums.weight.shape)) < sums.shells - 0.5
+        inside = radius < sums.shells - 0.5
         return from_spectrum(rest * (inside / mean[shell])[..., None], box, sums.dimensions)
 
     def _power(self, reference: torch.Tensor, shells: int) -> Float[np.ndarray, "shells"]:
@@ -272,6 +304,18 @@ def _mean_by_shell(values: torch.Tensor, box: int, shells: int) -> Float[np.ndar
     shell = _shells(box, values.ndim).clamp(max=shells).flatten()
     total = torch.zeros(shells + 1, dtype=torch.float64).index_add_(0, shell, values.double().flatten())
     return (total / torch.bincount(shell, minlength=shells + 1).clamp(min=1))[:shells].numpy()
+
+
+def _references(spectra: torch.Tensor, shares: Float[np.ndarray, "classes"]) -> References:
+    return References(spectra, torch.from_numpy(np.log(np.maximum(shares, 1e-10))).float())
+
+
+def _as_owned(found: Expected, owners: Int[np.ndarray, "n"], classes: int) -> Expected:
+    """One set of sums with a class of each of several sets of one class."""
+    values = torch.cat([one.values for one in found.sums])
+    statistics = [replace(one, class_weights=np.eye(classes)[owners[one.block.indices]]) for one in found.statistics]
+    sums = replace(found.sums[0], values=values)
+    return Expected(replace(found.poses, classes=owners.copy()), (sums,), tuple(statistics))
 
 
 def _shares(found: Expected, classes: int) -> Float[np.ndarray, "classes"]:

@@ -18,7 +18,15 @@ from thon import kernels
 from thon.algorithms.likelihood.images import BlockImages, ImageSource, circular_mask, prepare_block, transfer_function
 from thon.algorithms.likelihood.pixels import FourierPixels
 from thon.algorithms.likelihood.reconstruction import SpectrumSums
-from thon.algorithms.likelihood.search import Candidates, PoseSearch, Posterior, References, SearchBlock, SearchPlan, in_plane
+from thon.algorithms.likelihood.search import (
+    Candidates,
+    PoseSearch,
+    Posterior,
+    References,
+    SearchBlock,
+    SearchPlan,
+    in_plane,
+)
 from thon.data.particles import Particles
 from thon.ops.threads import map_in_threads
 
@@ -100,8 +108,8 @@ class BlockStatistics:
 
     block: Block
     residual: Float[np.ndarray, "n shells"]
-    agreement: Float[np.ndarray, "n shells"]
-    explained: Float[np.ndarray, "n shells"]
+    agreement: Float[np.ndarray, "n used_shells"]
+    explained: Float[np.ndarray, "n used_shells"]
     offset: Float[np.ndarray, "n"]
     class_weights: Float[np.ndarray, "n classes"]
 
@@ -157,9 +165,7 @@ class Expectation:
     diameter: float
     keep_classes: bool = False
 
-    def run(
-        self, poses: Poses, blocks: Sequence[Block], done: Callable[[int], None] = lambda count: None
-    ) -> Expected:
+    def run(self, poses: Poses, blocks: Sequence[Block], done: Callable[[int], None] = lambda count: None) -> Expected:
         """Do all blocks.
 
         Args:
@@ -192,7 +198,8 @@ class Expectation:
             search = PoseSearch(self.plan, self.references[half], pixels, None)
             if self.plan.sigma is None:
                 count = pixels.count(self.plan.shells[0])
-                search = replace(search, dense=search.references.slices(self.plan, search.places[:, :count].contiguous()))
+                places = search.places[:, :count].contiguous()
+                search = replace(search, dense=search.references.slices(self.plan, places))
             searches[group, half] = search
         return searches
 

@@ -63,7 +63,9 @@ def prepare_block(
         mask: Soft mask around the particle.
         turn: Phase factors that undo odd aberrations.
     """
-    centred = torch.stack([torch.roll(image, (-y, -x), (0, 1)) for image, (y, x) in zip(images, moves.tolist())])
+    centred = torch.stack(
+        [torch.roll(image, (-y, -x), (0, 1)) for image, (y, x) in zip(images, moves.tolist(), strict=True)]
+    )
     whole, masked = pixels.gather(centred), pixels.gather(centred * mask)
     if turn is not None:
         whole, masked = (_times(spectra, turn) for spectra in (whole, masked))
@@ -88,8 +90,8 @@ def transfer_function(
     if optics.voltage is None or optics.cs is None or optics.amplitude_contrast is None:
         raise ValueError(f"optics group '{group.name}' lacks voltage, spherical aberration or amplitude contrast")
     frequency = torch.from_numpy(pixels.frequency)
-    square = frequency.square().sum(1)
-    azimuth = torch.atan2(frequency[:, 0], frequency[:, 1])
+    square = frequency.square().sum(1).expand(count, -1)
+    azimuth = torch.atan2(frequency[:, 0], frequency[:, 1]).expand(count, -1)
     u, v, angle, phase, fall, scale = (
         torch.from_numpy(np.asarray(values, np.float64))[:, None]
         for values in (ctf.defocus_u, ctf.defocus_v, ctf.angle, ctf.phase_shift, ctf.b_factor, ctf.scale)

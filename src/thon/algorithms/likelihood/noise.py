@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from thon.algorithms.likelihood.expectation import Expected, NoiseModel
 from thon.algorithms.likelihood.images import ImageSource, circular_mask
@@ -17,9 +15,7 @@ _SAMPLE = 1000
 _FAINTEST_OFFSET = 2.0**0.5  # Å
 
 
-def first_noise(
-    particles: Particles, source: ImageSource, extent: float, shells: int, diameter: float
-) -> NoiseModel:
+def first_noise(particles: Particles, source: ImageSource, extent: float, shells: int, diameter: float) -> NoiseModel:
     """Power of masked images less that of their mean, over at most 1 000 particles of each optics group.
 
     Args:
@@ -48,9 +44,7 @@ def first_noise(
     return NoiseModel(noise, np.ones(len(particles.micrographs)), np.ones(len(particles)), 10.0)
 
 
-def update_noise(
-    model: NoiseModel, particles: Particles, found: Expected, extent: float, shells: int
-) -> NoiseModel:
+def update_noise(model: NoiseModel, particles: Particles, found: Expected, extent: float, shells: int) -> NoiseModel:
     """Noise, scales, norms and spread of shifts after an expectation step.
 
     Args:

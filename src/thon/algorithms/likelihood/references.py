@@ -36,9 +36,7 @@ def gridding_response(box: int, dimensions: int) -> Float[torch.Tensor, "*shape"
     return plane[:, :, None] * axis if dimensions == 3 else plane
 
 
-def to_spectrum(
-    references: Float[torch.Tensor, "n *shape"], shells: int
-) -> Float[torch.Tensor, "n z y x 2"]:
+def to_spectrum(references: Float[torch.Tensor, "n *shape"], shells: int) -> Float[torch.Tensor, "n z y x 2"]:
     """Oversampled half spectra whose slices are the orthonormal spectra of the references' projections.
 
     Args:
@@ -66,9 +64,7 @@ def to_spectrum(
     return result
 
 
-def from_spectrum(
-    spectrum: Float[torch.Tensor, "z y x 2"], box: int, dimensions: int
-) -> Float[torch.Tensor, "*shape"]:
+def from_spectrum(spectrum: Float[torch.Tensor, "z y x 2"], box: int, dimensions: int) -> Float[torch.Tensor, "*shape"]:
     """The reference of an oversampled half spectrum (see `to_spectrum`), gridding corrected."""
     padded = PADDING * box
     flat = spectrum if dimensions == 3 else spectrum[1:2]

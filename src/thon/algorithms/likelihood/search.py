@@ -150,7 +150,7 @@ class Posterior:
 
 
 def in_plane(rotations: Float[np.ndarray, "*n 3 3"]) -> Float[torch.Tensor, "*n 3 2"]:
-    """What rotations of references into images make of an image's rows and columns: places in a reference's spectrum."""
+    """Places in a reference's spectrum of an image's rows and columns, for rotations of references into images."""
     return torch.from_numpy(np.ascontiguousarray(np.swapaxes(rotations, -1, -2)[..., 1:], np.float32))
 
 
@@ -214,10 +214,7 @@ class PoseSearch:
     def run(self, block: SearchBlock) -> Posterior:
         """Posterior of a block on the last level."""
         plan = self.plan
-        if self.dense is not None:
-            found = self._search_all(block, self.dense)
-        else:
-            found = self._search_near(block)
+        found = self._search_near(block) if self.dense is None else self._search_all(block, self.dense)
         while found.level < plan.last:
             found = self._refine(block, found.poses, found.level)
         return found
@@ -294,7 +291,8 @@ class PoseSearch:
     def _near(self, block: SearchBlock) -> tuple[Int[np.ndarray, "n"], Int[np.ndarray, "n"]]:
         """Particles, and numbers of rotations of the first level within three sigma of their last ones."""
         plan, grid = self.plan, self.plan.grid
-        assert plan.sigma is not None and block.last is not None
+        assert plan.sigma is not None
+        assert block.last is not None
         parent = min(3, plan.first)
         reach = np.deg2rad(3 * plan.sigma)
         last = quaternion_from_rotation(block.last).astype(np.float32)
@@ -376,7 +374,8 @@ class PoseSearch:
         particles: Int[np.ndarray, "rows"],
     ) -> Float[torch.Tensor, "rows children"]:
         """Logarithm of a normal distribution of the angle to each particle's last rotation; nothing beyond 3 sigma."""
-        assert self.plan.sigma is not None and block.last is not None
+        assert self.plan.sigma is not None
+        assert block.last is not None
         pairs, place = np.unique(group * len(block) + particles, return_inverse=True)
         of_group, of_particle = np.divmod(pairs, len(block))
         trace = np.einsum("pcij,pij->pc", rotations[of_group], block.last[of_particle])

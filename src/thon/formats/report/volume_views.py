@@ -57,10 +57,10 @@ def draw_local_resolution(
     for column, (grey, local, mask, name) in enumerate(sections):
         light = np.clip((grey - black) / (white - black), 0, 1)[..., None]
         tint = colours(np.clip((local - low) / (high - low), 0, 1))[..., :3]
-        picture = np.where(mask[..., None] > 0.5, tint * (0.35 + 0.65 * light), 0.6 * light)
+        picture = np.where(mask[..., None] > 0.5, tint * (0.55 + 0.45 * light), 0.6 * light)
         _show(figure.add_subplot(grid[0, column]), picture, name, theme)
     axes = figure.add_subplot(grid[1, :])
-    counts, edges = np.histogram(np.clip(within, low, high), 60, (low, high))
+    counts, edges = np.histogram(within, 60, (low, high))
     middle = (edges[1:] + edges[:-1]) / 2
     axes.bar(middle, counts, width=edges[1] - edges[0], color=colours((middle - low) / (high - low)))
     axes.set_facecolor(theme.paper)

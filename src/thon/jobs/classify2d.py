@@ -1,0 +1,95 @@
+"""Sort particles into classes of equal views and average each: the view of what a data set holds.
+
+Writes the averages, classes.mrcs, each with a score of how good it looks. Every iteration leaves a checkpoint: a run
+that was killed goes on from there.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from thon.algorithms.class_ranking import rank_classes
+from thon.algorithms.classify2d import Classify2d, Classify2dOptions
+from thon.algorithms.likelihood.classes import ClassState
+from thon.data.maps import ClassifiedParticles, ParticleClass
+from thon.data.particles import Particles, join_particles
+from thon.formats.checkpoint import read_checkpoint, write_checkpoint
+from thon.formats.maps import write_map
+from thon.formats.particle_images import ParticleImages
+from thon.formats.png import encode_png
+from thon.formats.report.classes import draw_gallery
+from thon.formats.report.style import LIGHT, pixels
+from thon.job.context import Context
+from thon.job.plan import Plan, Resources
+from thon.job.spec import whole
+from thon.jobs.classified_results import (
+    check_particles,
+    class_shares,
+    classified_fields,
+    empty_classes,
+    sentence,
+    show_history,
+    teller,
+)
+
+
+def plan_classify2d(particles: tuple[Particles, ...], options: Classify2dOptions, resources: Resources) -> Plan:
+    """What a classification needs, from the number of particles, their box and the number of classes."""
+    joined = join_particles(particles)
+    box = max(group.box for group in joined.optics)
+    passes = options.iterations if options.method == "EM" else 25
+    return Plan(
+        understood=(f"{len(joined)} particles of {box} px into {options.classes} classes, by {options.method}",),
+        memory=800_000_000 + options.classes * 60 * box * box + resources.threads * 256 * 60 * box * box,
+        disk=4 * options.classes * box**2,
+        seconds=1e-7 * len(joined) * box * box * passes,
+        output=joined,
+    )
+
+
+@whole(title="Classify 2D", stage="classify", plan=plan_classify2d)
+def classify2d(particles: tuple[Particles, ...], options: Classify2dOptions, context: Context) -> ClassifiedParticles:
+    joined = check_particles(join_particles(particles), options.diameter, options.classes)
+    torch.set_num_threads(context.threads)
+    with ParticleImages(joined) as source:
+        run = Classify2d(joined, source, options, context.seed)
+        checkpoint = context.checkpoints / "state.npz"
+        if checkpoint.exists():
+            state: ClassState = read_checkpoint(checkpoint)
+            context.log(f"Going on after iteration {len(state.records)}.")
+        else:
+            state = run.start()
+        while len(state.records) < run.total:
+            state = run.iterate(state, teller(context, len(state.records) + 1, run.taking_part(len(state.records))))
+            write_checkpoint(checkpoint, state)
+            context.log(sentence(state.records[-1]))
+            _show(context, run, state)
+    show_history(context, state.records, state)
+    return _result(context, run, state)
+
+
+def _show(context: Context, run: Classify2d, state: ClassState) -> None:
+    gallery = draw_gallery(state.references, _classes(run, state), len(run.particles), run.pixel_size, LIGHT)
+    caption = "Classes by size, with particles, resolution and score"
+    context.preview("classes", encode_png(pixels(gallery)), caption)
+
+
+def _classes(run: Classify2d, state: ClassState) -> tuple[ParticleClass, ...]:
+    shares, resolution = class_shares(state), state.records[-1].resolution
+    radius = run.options.diameter / 2 / run.pixel_size
+    scores = rank_classes(state.references, resolution, shares, radius=radius)
+    return tuple(ParticleClass(*known) for known in zip(shares, resolution, scores.tolist(), strict=True))
+
+
+def _result(context: Context, run: Classify2d, state: ClassState) -> ClassifiedParticles:
+    path = context.output("classes.mrcs", title="Class averages")
+    averages = write_map(path, np.ascontiguousarray(state.references, np.float32), run.pixel_size)
+    classes = _classes(run, state)
+    empty_classes(context, classes)
+    return ClassifiedParticles(
+        **classified_fields(run.particles, state),
+        classes=classes,
+        averages=averages,
+        diameter=run.options.diameter,
+    )
