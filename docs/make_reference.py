@@ -43,6 +43,9 @@ def describe(name: str) -> list[str]:
         steps = ", ".join(f"[{step}](#thon-{step})" for step in found.steps)
         parts.append(f"Runs {steps}. Their options are its flags; where two steps share one, as `--method`, each has")
         parts[-1] += " the first word of its step in front: `--align-method`, `--reconstruct-method`."
+        if found.shared:
+            names = " and ".join(f"`--{name.replace('_', '-')}`" for name in found.shared)
+            parts[-1] += f" One flag for all steps that have it: {names}."
         return parts
     return [*parts, ports(found), table(found.options)]
 

@@ -21,6 +21,9 @@ from pydantic.fields import FieldInfo
 
 import thon
 from thon.base.options import Options, Unit
+from thon.data.record import TAGS
+from thon.job.registry import listings, load, load_job
+from thon.job.spec import Chain
 
 ROOT = Path(__file__).parent.parent
 SOURCES = sorted((ROOT / "src" / "thon").rglob("*.py"))
@@ -116,6 +119,19 @@ def test_every_number_has_a_unit_and_every_option_a_sentence() -> None:
     named = [(f"{o.__qualname__}.{name}", field) for o in options for name, field in o.model_fields.items()]
     assert [name for name, field in named if not field.description] == []
     assert [name for name, field in named if is_number(field) and not has_unit(field)] == []
+
+
+def test_no_option_has_a_name_that_records_keep_for_themselves() -> None:
+    named = [(options.__qualname__, name) for options in every_options() for name in options.model_fields]
+    assert [(owner, name) for owner, name in named if name in TAGS] == []
+
+
+def test_options_that_a_chain_shares_belong_to_several_of_its_steps() -> None:
+    chains = [found for found in map(load, listings()) if isinstance(found, Chain)]
+    assert {"live", "spa", "tomo"} <= {one.name for one in chains}
+    for one in chains:
+        fields = [name for step in one.steps for name in load_job(step).options.model_fields]
+        assert [name for name in one.shared if fields.count(name) < 2] == [], one.name
 
 
 def is_number(field: FieldInfo) -> bool:

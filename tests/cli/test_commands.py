@@ -10,12 +10,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import thon.engine.run as engine_run
+from thon.base.options import Options
+from thon.cli.job_command import named_flags, step_options
 from thon.cli.main import main
+from thon.engine.steps import steps_of
 from thon.job.events import Event
 from thon.job.folder import JobFolder
 from thon.job.worker import run as run_worker
@@ -145,6 +149,51 @@ class TestMistakes:
         assert "takes files, not jobs" in err
 
 
+class TestSharedOptions:
+    """`totals` has one --scale for reading and smoothing."""
+
+    def test_one_flag_is_given_to_every_step_that_has_it(self, thon: Run) -> None:
+        assert thon("totals", "a.txt", "b.txt", "-o", "OUT", "--scale", "3")[0] == 0
+        scales = [json.loads(thon("show", f"OUT/J00{k}", "--json")[1])["options"].get("scale") for k in (1, 2, 3)]
+        assert scales == [3.0, 3.0, None]
+        out = thon("totals", "--help")[1]
+        assert "Options of several steps:" in out
+        assert out.count("--scale ") == 1
+        assert "--read-scale" not in out
+
+    def test_a_dry_run_says_who_gets_it_and_plans_the_whole_set_once(self, thon: Run) -> None:
+        out = thon("totals", "a.txt", "b.txt", "--scale", "3", "--dry-run")[1]
+        assert out.startswith("scale 3 Å for read-numbers, smooth-numbers\n")
+        assert out.count("  sum-numbers\n") == 1
+        assert out.endswith("What depends on steps before is not counted.\n")
+        plan = json.loads(thon("totals", "a.txt", "bad.txt", "--scale", "3", "--dry-run", "--json")[1])
+        assert plan["remarks"] == ["scale 3 Å for read-numbers, smooth-numbers"]
+        assert [one["item"] for one in plan["plans"] if one["step"] == "sum-numbers"] == ["all"]
+
+    def test_a_wrong_value_is_told_once(self, thon: Run) -> None:
+        code, _, err = thon("totals", "a.txt", "-o", "OUT", "--scale", "-1")
+        assert code == 2
+        assert err.count("--scale") == 1
+
+    def test_it_must_be_given_where_the_defaults_differ(self) -> None:
+        steps = steps_of("totals")
+        shared = [named_flags(steps, shared=(name,)) for name in ("scale", "seconds")]
+        assert not any(flag.required for flags in shared for one in flags for flag in one.flags.values())
+
+        class OtherOptions(Options):
+            scale: float = 2.0
+
+        other = replace(steps[1], spec=replace(steps[1].spec, options=OtherOptions))
+        named = named_flags([steps[0], other], shared=("scale",))
+        assert [flag.required for one in named for flag in one.flags.values() if flag.name == "scale"] == [True, True]
+        option = next(one for one in step_options(named) if "--scale" in one.opts)
+        assert option.required
+        assert "default" not in str(option.help)  # pyright: ignore[reportAttributeAccessIssue]
+
+    def test_the_schema_names_it(self, thon: Run) -> None:
+        assert json.loads(thon("show", "--schema", "totals")[1])["shared"] == ["scale"]
+
+
 class TestOurFaults:
     def test_a_bad_item_is_told_the_others_are_done_and_the_exit_code_tells(self, thon: Run) -> None:
         code, out, err = thon("numbers", "a.txt", "b.txt", "-o", "OUT", "--fail-on", "a")
@@ -270,6 +319,11 @@ class TestHelp:
         out = thon("--help")[1]
         for said in ("Import:", "Test:", "smooth-numbers", "import-tilts", "convert", "repeat"):
             assert said in out
+        order = [
+            out.index(f"\n{stage}:")
+            for stage in ("Live", "Import", "Preprocess", "Particles", "Refine", "Tools", "Test")
+        ]
+        assert order == sorted(order)
 
     @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
     def test_completion(self, thon: Run, shell: str) -> None:

@@ -57,6 +57,9 @@ def test_a_file_that_is_called_like_a_job_is_a_file(tmp_path: Path, monkeypatch:
         ("00254.stack.mrc", "00254.stack"),
         (".mrc", "mrc"),
         ("x.mrc.gz", "x"),
+        ("P1_particles.cs", "P1_particles"),
+        ("grid.csg", "grid"),
+        ("mic.box", "mic"),
     ],
 )
 def test_items_are_named_after_their_files(file: str, name: str) -> None:

@@ -100,7 +100,8 @@ class TestMistakes:
 
 
 def test_a_chain_holds_names() -> None:
-    assert chain("a", "b", name="c", title="C", stage="s").steps == ("a", "b")
+    made = chain("a", "b", name="c", title="C", stage="s", shared=("size",))
+    assert (made.steps, made.shared, made.live) == (("a", "b"), ("size",), False)
 
 
 class TestGroup:

@@ -11,6 +11,7 @@ from tests.algorithms.picking_scene import make_scene
 from tests.formats.particle_files import write_classification, write_particle_star, write_refinement, write_stacks
 from tests.jobs.map_files import write_halves, write_symmetric_map
 from tests.jobs.movies import write_model, write_movie, write_tilt_movies
+from tests.jobs.seen_particles import write_phantom, write_simulated
 from thon.cli.main import main
 from thon.data.geometry import TiltGeometry
 from thon.formats.images import write_images
@@ -94,6 +95,9 @@ def _coordinates(folder: Path) -> list[str]:
     return [str(_picked(folder)), "--coordinates", str(folder / "picked.box")]
 
 
+CLASSES = ["--diameter", "100", "--iterations", "2", "--classes", "2"]
+
+
 EXAMPLES: dict[str, Callable[[Path], list[str]]] = {
     "import-tilts": _series,
     "align-tilts": _series,
@@ -136,6 +140,21 @@ EXAMPLES: dict[str, Callable[[Path], list[str]]] = {
         *(*_particles(folder), "--map-file", str(write_symmetric_map(folder))),
         *("--symmetry", "D3", "--resolution", "20"),
     ],
+    "classify2d": lambda folder: [str(write_simulated(folder)), *CLASSES],
+    "classify3d": lambda folder: [
+        *(str(write_simulated(folder)), *CLASSES, "--level", "2", "--offset-range", "2"),
+        *("--references", str(write_phantom(folder))),
+    ],
+    "refine3d": lambda folder: [
+        *(str(write_simulated(folder)), "--reference", str(write_phantom(folder)), "--diameter", "100"),
+        *("--iterations", "3", "--offset-range", "2", "--initial-lowpass", "30"),
+    ],
+    "ab-initio": lambda folder: [
+        *(str(write_simulated(folder)), "--diameter", "100", "--mini-batches", "10", "--offset-range", "2"),
+    ],
+    "select": lambda folder: [*_after(folder, "classify2d", str(write_simulated(folder)), *CLASSES), "--classes", "1"],
+    "reconstruct-particles": lambda folder: [str(write_simulated(folder, poses=True)), "--diameter", "100"],
+    "project": lambda folder: [str(write_phantom(folder)), "--angular-step", "60"],
     "expand-symmetry": lambda folder: [*_particles(folder), "--symmetry", "D2"],
     "live": lambda folder: [str(write_tilt_movies(folder).parent), "--idle", "0", "--settle", "0.1", *NO_PATCHES],
 }

@@ -41,10 +41,10 @@ class Case:
         self.weights = torch.rand(5, pixels + 7, generator=generator)
         self.ramps = torch.randn(4, 2, pixels + 7, generator=generator)
 
-    def poses(self) -> tuple[torch.Tensor, ...]:
+    def poses(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         return self.volumes, self.which, self.rotations, self.starts, self.particles, self.shifts
 
-    def spectra(self) -> tuple[torch.Tensor, ...]:
+    def spectra(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         return self.images, self.weights, self.ramps, self.places
 
 
@@ -90,8 +90,9 @@ def test_sums_agree_with_the_reference():
     posterior = torch.rand(12, 3, generator=torch.Generator().manual_seed(5))
     posterior[posterior < 0.4] = 0
     starts = torch.tensor([0, 10, 200, 530])
-    arguments = (*case.poses(), posterior, case.images, case.masked, case.weights, case.ramps, case.places, starts)
-    for found, expected in zip(kernels.sum_poses(*arguments), sum_poses_reference(*arguments), strict=True):
+    rest = (posterior, case.images, case.masked, case.weights, case.ramps, case.places, starts)
+    both = [how(*case.poses(), *rest) for how in (kernels.sum_poses, sum_poses_reference)]
+    for found, expected in zip(*both, strict=True):
         torch.testing.assert_close(found, expected, atol=2e-4, rtol=1e-4)
         assert found.abs().max() > 0.1
 

@@ -112,12 +112,12 @@ def describe_average(
 def judge_by_features(
     averages: Float[np.ndarray, "classes box box"], features: Sequence[ClassFeatures]
 ) -> Float[np.ndarray, "classes"]:
-    """Geometric mean of four marks from 0 to 1: resolution, contrast, centring and size.
+    """Root of the product of four marks from 0 to 1: resolution, contrast, centring and size.
 
     Resolution is that of the finest class over the class's own; contrast is what exceeds that of noise, in one piece.
     """
     finest = min((one.resolution for one in features if one.share > 0), default=1.0)
-    return np.array([math.prod(marks(one, finest).values()) ** 0.25 for one in features])
+    return np.array([math.sqrt(math.prod(marks(one, finest).values())) for one in features])
 
 
 def marks(one: ClassFeatures, finest: float) -> dict[str, float]:

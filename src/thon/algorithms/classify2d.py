@@ -35,7 +35,7 @@ _MOST = 5000  # poses of a particle; only the first iterations, which know littl
 class Classify2dOptions(Options):
     """Classes of two dimensions."""
 
-    classes: Annotated[int, Ge(1)] = 50
+    classes: Annotated[int, Unit("1"), Ge(1)] = 50
     """Number of classes."""
 
     diameter: Annotated[float, Unit("Å"), Gt(0)] = 200.0
@@ -44,13 +44,13 @@ class Classify2dOptions(Options):
     method: Literal["EM", "VDAM"] = "EM"
     """All particles in each iteration (EM), or mini-batches first (VDAM)."""
 
-    iterations: Annotated[int, Ge(1)] = 25
+    iterations: Annotated[int, Unit("1"), Ge(1)] = 25
     """Iterations, for EM."""
 
-    mini_batches: Annotated[int, Ge(1)] = 100
+    mini_batches: Annotated[int, Unit("1"), Ge(1)] = 100
     """Number of mini-batches, for VDAM; three iterations over all particles come after them."""
 
-    regularisation: Annotated[float, Gt(0)] = 2.0
+    regularisation: Annotated[float, Unit("1"), Gt(0)] = 2.0
     """T: larger values let finer detail into the averages, and noise with it."""
 
     psi_step: Annotated[float, Unit("degrees"), Gt(0)] = 6.0
@@ -65,7 +65,7 @@ class Classify2dOptions(Options):
     center: bool = True
     """Move averages so that their matter lies in the centre."""
 
-    inactive: Annotated[float, Ge(0)] = 0.1
+    inactive: Annotated[float, Unit("1"), Ge(0)] = 0.1
     """A class with less than this fraction of an even share is replaced by a variant of the largest, until 60 % of the
     iterations are done."""
 

@@ -19,7 +19,7 @@ import torch
 from annotated_types import Ge, Gt, Le
 from jaxtyping import Float, Int
 
-from thon.algorithms.likelihood.classes import Classifier, ClassState, filter_shells
+from thon.algorithms.likelihood.classes import Classifier, ClassState, filter_shells, soft_mask
 from thon.algorithms.likelihood.expectation import Poses
 from thon.algorithms.likelihood.images import ImageSource
 from thon.algorithms.likelihood.known_poses import KnownPoses
@@ -32,6 +32,11 @@ from thon.data.particles import Particles
 from thon.ops.rotation import rotation_about, rotation_from_quaternion
 from thon.ops.symmetry import symmetry_rotations
 
+_OWN = 4.0
+"""Log-likelihood that a particle's own noise in its class's map may be worth. What separates classes is a few times
+more; beyond that, particles would stay in a class for their noise."""
+
+_LEAST = 8  # shells that take part however few particles there are
 _MOST = 3000  # poses of a particle; only the first iterations, which know little, would take more
 
 
@@ -75,7 +80,8 @@ class Classify3dOptions(Options):
     """Finest step of the shifts."""
 
     max_resolution: Annotated[float, Unit("Å"), Ge(0)] = 0.0
-    """Nothing finer takes part; 0 for no limit."""
+    """Nothing finer takes part; 0 for the resolution at which a particle begins to agree with its class for its own
+    noise in the map."""
 
 
 @dataclass(frozen=True)
@@ -132,8 +138,7 @@ class Classify3d:
         first = not state.records
         alike = first and len(state.references) > 1 and (state.references == state.references[0]).all()
         correlate = first and not self.options.absolute_greyscale and self.options.align
-        extent = state.references.shape[-1] * self.pixel_size
-        most = round(extent / self.options.max_resolution) if self.options.max_resolution else 10**6
+        most = self._most_shells(state)
         owners = self._at_random(len(state.references)) if alike else None
         if self.options.align:
             plan = self._plan(state, correlate=correlate)
@@ -143,6 +148,20 @@ class Classify3d:
         else:
             new = self._step_of_known(state, owners, most, done)
         return self._after_correlation(state, new) if correlate else new
+
+    def _most_shells(self, state: ClassState) -> int:
+        """Shells that may take part.
+
+        A map of n independent voxels from N particles holds n / N of each one's noise: so much, in natural
+        units, is a particle likelier in its own class than in one that it did not add to.
+        """
+        box = state.references.shape[-1]
+        if self.options.max_resolution:
+            return round(box * self.pixel_size / self.options.max_resolution)
+        sphere = soft_mask(box, self.options.diameter / self.pixel_size, 3)
+        within = float(sphere.mean()) if self.mask is None else float(self.mask.mean())
+        each = len(self.particles) * len(self.symmetry) / len(state.references)
+        return max(_LEAST, round((_OWN * each * 3 / (4 * math.pi * within)) ** (1 / 3)))
 
     @property
     def _classifier(self) -> Classifier:
@@ -166,13 +185,15 @@ class Classify3d:
         offset = generator.uniform(-0.5, 0.5, 2) * options.offset_step
         shifts = ShiftGrid(options.offset_step, options.offset_range, (float(offset[0]), float(offset[1])))
         sigma = options.local_sigma or None
+        # References hold no more before the second step than they were filtered to.
+        limit = math.ceil(extent / options.initial_lowpass) + 2
+        seen = state.shells if len(state.records) > 1 else min(state.shells, limit)
         if correlate and sigma is None:
-            coarse = min(state.shells, math.ceil(extent / options.initial_lowpass) + 2)
-            return SearchPlan(grid, shifts, options.level, (coarse,), correlate=True)
+            return SearchPlan(grid, shifts, options.level, (seen,), correlate=True)
         first = options.level - 1
-        resolution = grid.step(first) * math.pi * options.diameter / 360 / 1.2
-        coarse = min(state.shells, math.ceil(extent / resolution))
-        return SearchPlan(grid, shifts, first, (coarse, state.shells), sigma, most=_MOST)
+        coarse = math.ceil(extent / (grid.step(first) * math.pi * options.diameter / 360 / 1.2))
+        levels = (seen,) if seen <= coarse and sigma is None else (min(coarse, seen), seen)
+        return SearchPlan(grid, shifts, first, levels, sigma, most=_MOST)
 
     def _step_of_known(
         self, state: ClassState, owners: Int[np.ndarray, "n"] | None, most: int, done: Callable[[int], None]

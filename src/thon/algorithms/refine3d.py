@@ -31,8 +31,8 @@ from thon.algorithms.likelihood.expectation import (
 from thon.algorithms.likelihood.images import ImageSource
 from thon.algorithms.likelihood.noise import first_noise, update_noise
 from thon.algorithms.likelihood.poses import RotationGrid, ShiftGrid
-from thon.algorithms.likelihood.reconstruction import ClassSums
-from thon.algorithms.likelihood.references import soft_sphere, to_spectrum
+from thon.algorithms.likelihood.reconstruction import ClassSums, prior_precision
+from thon.algorithms.likelihood.references import shell_radius, soft_sphere, to_spectrum
 from thon.algorithms.likelihood.search import References, SearchPlan
 from thon.algorithms.mask import MaskOptions, make_mask
 from thon.base.options import Options, Unit
@@ -60,7 +60,7 @@ class Refine3dOptions(Options):
     absolute_greyscale: bool = False
     """Whether the reference has the grey values of the particles; otherwise the first iteration goes by correlation."""
 
-    first_level: Annotated[int, Ge(1), Le(4)] = 2
+    first_level: Annotated[int, Unit("1"), Ge(1), Le(4)] = 2
     """HEALPix order of the coarsest search of all rotations: 1 for 30°, 2 for 15°, 3 for 7.5°."""
 
     offset_range: Annotated[float, Unit("px"), Gt(0)] = 5.0
@@ -79,7 +79,7 @@ class Refine3dOptions(Options):
     join_halves: Annotated[float, Unit("Å"), Ge(0)] = 40.0
     """The halves share what is coarser, so that they keep one orientation."""
 
-    iterations: Annotated[int, Ge(1)] = 50
+    iterations: Annotated[int, Unit("1"), Ge(1)] = 50
     """At most so many iterations."""
 
 
@@ -257,7 +257,7 @@ class Refine3d:
         return sphere * make_mask(halves.mean(0) * sphere, self.pixel_size, _SOLVENT).mask
 
     def _is_settled(self, state: Refinement) -> bool:
-        return (state.stalled[0] >= 2 and state.stalled[1] >= 2) or len(state.records) + 1 >= self.options.iterations
+        return (state.stalled[0] >= 1 and state.stalled[1] >= 1) or len(state.records) + 1 >= self.options.iterations
 
     def _maximise(
         self, state: Refinement, expectation: Expectation, found: Expected, *, correlate: bool, final: bool
@@ -325,11 +325,12 @@ def _next(
     last = float(curve[min(record.shells, half_box) - 1])
     if record.probability > 0.1 and last > 0.2:
         shells = max(shells, record.shells + half_box // 4)
-    gained = not state.records or record.resolution < state.records[-1].resolution * 0.995
+    best = min((old.resolution for old in state.records), default=math.inf)
+    gained = not state.records or record.resolution < 0.99 * best
     step = record.angular_step
     small = record.changes[0] < 0.4 * step and record.changes[1] < 0.4 * record.offset_step * pixel_size
     settled = small or all(
-        change >= 0.97 * best for change, best in zip(record.changes, state.best_changes, strict=True)
+        change >= 0.9 * least for change, least in zip(record.changes, state.best_changes, strict=True)
     )
     level = state.level
     stalled = (0 if gained else state.stalled[0] + 1, state.stalled[1] + 1 if settled else 0)
@@ -354,18 +355,11 @@ def _next(
     )
 
 
-def prior_precision(mean_weight: Float[torch.Tensor, "shells"], curve: Float[torch.Tensor, "shells"]) -> torch.Tensor:
-    """Precision of the prior of each shell: the mean weight over the signal-to-noise ratio that the FSC stands for."""
-    clamped = curve.double().clamp(0.001, 0.999)
-    return mean_weight * (1 - clamped) / clamped
-
-
 def join_halves(sums: list[ClassSums], shells: float) -> list[ClassSums]:
     """Sums of two halves that share what lies within some shells."""
-    from thon.algorithms.likelihood.references import shell_radius  # noqa: PLC0415
-
     both = sums[0] + sums[1]
-    inside = shell_radius(tuple(both.weight.shape)) < shells
+    z, y, x = both.weight.shape
+    inside = shell_radius((z, y, x)) < shells
     return [
         replace(
             one,

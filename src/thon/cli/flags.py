@@ -36,6 +36,7 @@ class Flag:
         optional: Whether None is a value.
         info: The field.
         advanced: Left out of the short help.
+        required: Must be typed, whatever the field's default.
     """
 
     path: tuple[str, ...]
@@ -44,6 +45,7 @@ class Flag:
     optional: bool
     info: FieldInfo
     advanced: bool = False
+    required: bool = False
 
     @property
     def unit(self) -> str:
@@ -63,7 +65,7 @@ class Flag:
         default = self.info.get_default(call_default_factory=True)  # pyright: ignore[reportCallIssue]
         if default is PydanticUndefined:
             return "required"
-        return "" if default in (None, "", ()) else f"default: {_shown(default)}"
+        return "" if self.required or default in (None, "", ()) else f"default: {_shown(default)}"
 
 
 class FieldOption(click.Option):
@@ -95,7 +97,8 @@ def prefixed(flag: Flag, prefix: str) -> Flag:
 
 def to_option(flag: Flag, identifier: str, section: str) -> FieldOption:
     """The click option of a flag."""
-    form: dict[str, Any] = {"default": None, "help": flag.help, "flag": flag, "section": section}
+    form: dict[str, Any] = {"default": None, "required": flag.required, "help": flag.help}
+    form |= {"flag": flag, "section": section}
     choices = _choices(flag.type)
     declaration = f"--{flag.name}"
     if flag.type is bool:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from thon.job.registry import listings, load
 from thon.job.spec import WARM_START, Chain
 
 RUNNING = "Running"
+SHARED = "Options of several steps"
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 RESERVED = frozenset(
     {"output", "dry-run", "quiet", "json", "traceback", "help", "help-all", "overwrite"}
@@ -28,7 +29,7 @@ RESERVED = frozenset(
 
 @dataclass(frozen=True)
 class StepFlags:
-    """A step with its flags by click's identifiers."""
+    """A step with its flags by click's identifiers; steps that share a flag have one identifier for it."""
 
     step: Step
     flags: dict[str, Flag]
@@ -68,7 +69,7 @@ def job_command(name: str) -> click.Command:
         from thon.cli.live_command import live_command  # noqa: PLC0415
 
         return live_command(found)
-    steps = named_flags(steps_of(name))
+    steps = named_flags(steps_of(name), shared=found.shared if isinstance(found, Chain) else ())
     last = steps[-1].step.spec
     parameters: list[click.Parameter] = [_argument(steps)]
     if last.standalone:
@@ -93,32 +94,46 @@ def job_command(name: str) -> click.Command:
 
 
 def step_options(steps: Sequence[StepFlags]) -> list[click.Parameter]:
-    """The click options of all steps, each under its step's heading."""
-    return [
-        to_option(flag, identifier, _section(one.step, len(steps)))
-        for one in steps
-        for identifier, flag in one.flags.items()
-    ]
+    """The click options of all steps, each under its step's heading, before them those that steps share."""
+    sections: dict[str, tuple[Flag, str]] = {}
+    for one in steps:
+        for identifier, flag in one.flags.items():
+            section = SHARED if identifier in sections else _section(one.step, len(steps))
+            sections[identifier] = sections.get(identifier, (flag, ""))[0], section
+    first = sorted(sections.items(), key=lambda entry: entry[1][1] != SHARED)
+    return [to_option(flag, identifier, section) for identifier, (flag, section) in first]
 
 
-def named_flags(steps: Sequence[Step], *, taken: frozenset[str] | set[str] = RESERVED) -> list[StepFlags]:
-    """The flags of all steps; where two share a name, or one is taken, each gets its step's word in front."""
+def named_flags(
+    steps: Sequence[Step], *, shared: Sequence[str] = (), taken: frozenset[str] | set[str] = RESERVED
+) -> list[StepFlags]:
+    """The flags of all steps; where two share a name, or one is taken, each gets its step's word in front.
+
+    Those of `shared` options are one flag, which is required where the defaults of the steps differ.
+    """
     every = [list(flags_of(step.spec.options)) for step in steps]
     if steps[-1].spec.standalone:
         every[-1] = [flag for flag in every[-1] if flag.path != ("target",)]
     counts = Counter(flag.name for flags in every for flag in flags)
     ports = {port.name.replace("_", "-") for step in steps for port in step.spec.ports[1:]}
     taken = taken | ports | {name for name, count in counts.items() if count > 1}
+    required = {name for name in shared if len(set(_defaults(every, name))) > 1}
+
+    def named(number: int, k: int, flag: Flag) -> tuple[str, Flag]:
+        if flag.path[0] in shared and len(flag.path) == 1:
+            return f"shared_{flag.path[0]}", replace(flag, required=flag.path[0] in required)
+        return f"option_{number}_{k}", prefixed(flag, steps[number].prefix) if flag.name in taken else flag
+
     return [
-        StepFlags(
-            step,
-            {
-                f"option_{number}_{k}": prefixed(flag, step.prefix) if flag.name in taken else flag
-                for k, flag in enumerate(flags)
-            },
-        )
+        StepFlags(step, dict(named(number, k, flag) for k, flag in enumerate(flags)))
         for number, (step, flags) in enumerate(zip(steps, every, strict=True))
     ]
+
+
+def _defaults(every: Sequence[Sequence[Flag]], name: str) -> Iterator[str]:
+    """Defaults of the options of a name."""
+    for flags in every:
+        yield from (repr(flag.info.get_default(call_default_factory=True)) for flag in flags if flag.path == (name,))  # pyright: ignore[reportCallIssue]
 
 
 def _argument(steps: Sequence[StepFlags]) -> click.Argument:

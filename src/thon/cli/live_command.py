@@ -56,7 +56,7 @@ def live_command(chain: Chain) -> click.Command:
     """The click command of a live chain."""
     watching = {f"live_{flag.path[0]}": flag for flag in flags_of(LiveOptions)}
     ours = {flag.name for flag in watching.values()}
-    steps = named_flags(steps_of(chain.name), taken=RESERVED | ours)
+    steps = named_flags(steps_of(chain.name), shared=chain.shared, taken=RESERVED | ours)
     parameters: list[click.Parameter] = [
         click.Argument(["location"], type=click.Path(), metavar="FOLDER|URL"),
         *port_options(steps, warm=False),

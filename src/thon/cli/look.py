@@ -18,8 +18,8 @@ from thon.engine.steps import steps_of
 from thon.job.folder import JobFolder
 from thon.job.plan import size_text
 from thon.job.record import JobRecord
-from thon.job.registry import load_job
-from thon.job.spec import JobSpec
+from thon.job.registry import load, load_job
+from thon.job.spec import Chain, JobSpec
 from thon.project.project import Project
 from thon.project.request import changed_inputs, stored_options
 
@@ -90,7 +90,9 @@ def type_schema(name: str) -> dict[str, Any]:
     """Ports and options of a job type, or of each step of a chain."""
     steps = [step.spec for step in steps_of(name) if not step.implicit]
     if len(steps) > 1:
-        return {"name": name, "steps": [_schema(spec) for spec in steps]}
+        found = load(name)
+        shared = list(found.shared) if isinstance(found, Chain) else []
+        return {"name": name, "shared": shared, "steps": [_schema(spec) for spec in steps]}
     return _schema(steps[0])
 
 

@@ -24,6 +24,19 @@ COMMANDS = {
 }
 """Commands that are no jobs: module and summary. Each is an attribute `command_NAME` of its module."""
 
+STAGES = (
+    "live",
+    "import",
+    "preprocess",
+    "tomography",
+    "particles",
+    "classify",
+    "refine",
+    "post-process",
+    "simulate",
+    "tools",
+)
+"""Headings of the list of jobs, in the order of the work; those of other stages come after them."""
 
 FAMILIES = {"simulate": "Simulate what a microscope writes, with the truth"}
 """Stages whose jobs `STAGE-NAME` are the commands `thon STAGE NAME`."""
@@ -102,18 +115,22 @@ class Faces(click.Group):
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the jobs by stage, then the other commands."""
+        """List the jobs by stage, in the order of the work, then the other commands."""
         stages: dict[str, list[tuple[str, str]]] = {}
         for name, listing in listings().items():
             if family(listing) is not None:
                 stages[listing.stage] = [(listing.stage, FAMILIES[listing.stage])]
             elif name not in COMMANDS:
                 stages.setdefault(listing.stage, []).append((name, listing.summary))
-        for stage, rows in stages.items():
+        for stage, rows in sorted(stages.items(), key=lambda entry: _place(entry[0])):
             with formatter.section(stage.capitalize()):
                 formatter.write_dl(rows)
         with formatter.section("Projects"):
             formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
+
+
+def _place(stage: str) -> int:
+    return STAGES.index(stage) if stage in STAGES else len(STAGES)
 
 
 def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:

@@ -14,12 +14,16 @@ from thon.engine.dry_run import ItemPlan
 from thon.job.plan import Plan, Resources, size_text
 
 
-def print_plans(plans: Sequence[ItemPlan], allowed: Resources, *, where: Path, as_json: bool) -> None:
-    """Print plans on stdout, with the memory that is allowed and the disk that is free."""
+def print_plans(
+    plans: Sequence[ItemPlan], allowed: Resources, *, where: Path, as_json: bool, remarks: Sequence[str] = ()
+) -> None:
+    """Print plans on stdout, remarks about all of them first, with the memory that is allowed and the free disk."""
     free = free_disk(where)
     if as_json:
-        _print_json(plans, allowed, free)
+        _print_json(plans, allowed, free, remarks)
         return
+    for remark in remarks:
+        click.echo(remark)
     item = None
     for one in plans:
         if one.item != item:
@@ -36,6 +40,8 @@ def print_plans(plans: Sequence[ItemPlan], allowed: Resources, *, where: Path, a
     click.echo(f"Memory  about {size_text(memory)} of {size_text(allowed.memory)} allowed, {allowed.threads} threads")
     click.echo(f"Disk    about {size_text(disk)} of {size_text(free)} free")
     click.echo(f"Time    about {duration(seconds)}")
+    if any(one.plan is None and one.error is None for one in plans):
+        click.echo("What depends on steps before is not counted.")
     if disk > free:
         click.echo(f"{click.style('warning', fg='yellow')}: the outputs do not fit on the disk")
     if memory > allowed.memory:
@@ -58,7 +64,7 @@ def _sentences(one: ItemPlan) -> list[str]:
     return [*sentences, told] if told else sentences
 
 
-def _print_json(plans: Sequence[ItemPlan], allowed: Resources, free: int) -> None:
+def _print_json(plans: Sequence[ItemPlan], allowed: Resources, free: int, remarks: Sequence[str]) -> None:
     rows = [
         {
             "step": one.step,
@@ -71,7 +77,13 @@ def _print_json(plans: Sequence[ItemPlan], allowed: Resources, free: int) -> Non
         }
         for one in plans
     ]
-    content = {"kind": "plan", "plans": rows, "allowed": dataclasses.asdict(allowed), "free_disk": free}
+    content = {
+        "kind": "plan",
+        "remarks": list(remarks),
+        "plans": rows,
+        "allowed": dataclasses.asdict(allowed),
+        "free_disk": free,
+    }
     click.echo(json.dumps(content, ensure_ascii=False))
 
 

@@ -146,12 +146,25 @@ def _dry_run(typed: Typed, steps: list[tuple[Step, Options]], *, from_jobs: bool
     if from_jobs:
         jobs = [job_of(text, Project(typed.output) if typed.output else _around()) for text in typed.inputs]
         values = {item: folder.output(item) for folder, only in jobs for item in ([only] if only else folder.items())}
-        items = planned_groups(spec, values) if spec.group else {item: {port.name: v} for item, v in values.items()}
+        each = {item: {port.name: value} for item, value in values.items()}
+        items = planned_groups(spec, values) if spec.group or spec.whole else each
     else:
         items = planned_inputs(spec, expand_files(spec, options, typed.inputs))
     plans, allowed = dry_run(steps, items, typed.settings)
-    print_plans(plans, allowed, where=typed.output or Path.cwd(), as_json=typed.as_json)
+    where = typed.output or Path.cwd()
+    print_plans(plans, allowed, where=where, as_json=typed.as_json, remarks=_shared(typed))
     return worst([one.error.exit_code for one in plans if one.error is not None])
+
+
+def _shared(typed: Typed) -> list[str]:
+    """What was typed once for several steps, in words."""
+    values: dict[str, str] = {}
+    takers: dict[str, list[str]] = {}
+    for step, given in zip(typed.steps, typed.given, strict=True):
+        for flag, value in given:
+            values.setdefault(flag.name, f"{value} {flag.unit}".rstrip())
+            takers.setdefault(flag.name, []).append(step.spec.name)
+    return [f"{name} {values[name]} for {', '.join(steps)}" for name, steps in takers.items() if len(steps) > 1]
 
 
 def _run_standalone(typed: Typed, target: Path, teller: Teller) -> int:

@@ -16,7 +16,7 @@ from thon.job.context import Context
 from thon.job.events import Event, Log, Warned
 from thon.job.machine import resources, share
 from thon.job.plan import Plan, Resources
-from thon.job.record import Reference, RunSettings
+from thon.job.record import WHOLE_SET, Reference, RunSettings
 from thon.job.spec import JobSpec
 
 
@@ -42,7 +42,7 @@ class ItemPlan:
 def dry_run(
     steps: Sequence[tuple[Step, Options]], items: Mapping[str, Mapping[str, Any]], settings: RunSettings
 ) -> tuple[list[ItemPlan], Resources]:
-    """Plan each step for each item; where a step gathers groups, it and those after it for each group.
+    """Plan each step for each item; where a step gathers groups or the whole set, it and those after it for those.
 
     Args:
         steps: The steps with their options.
@@ -57,19 +57,28 @@ def dry_run(
     plans: list[ItemPlan] = []
     first = 0
     while first < len(steps) and items:
-        last = next((k for k in range(first + 1, len(steps)) if steps[k][0].spec.group), len(steps))
+        last = next((k for k in range(first + 1, len(steps)) if _gathers(steps[k][0].spec)), len(steps))
         yielded: dict[str, Any] = {}
         for item, values in items.items():
-            more, yielded[item] = _item(steps[first:last], item, values, settings, allowed)
+            more, value = _item(steps[first:last], item, values, settings, allowed)
             plans += more
+            if more[-1].error is None:
+                yielded[item] = value
         items = {} if last == len(steps) else planned_groups(steps[last][0].spec, yielded)
         first = last
     return plans, allowed
 
 
+def _gathers(spec: JobSpec) -> bool:
+    return spec.whole or spec.group is not None
+
+
 def planned_groups(spec: JobSpec, yielded: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """The groups of what is known to come out of a step."""
+    """The groups of what is known to come out of a step; the whole set is None where some of it is not known."""
     port = spec.ports[0]
+    if spec.whole:
+        values = tuple(yielded.values())
+        return {WHOLE_SET: {port.name: None if any(value is None for value in values) else values}} if values else {}
     known = {item: value for item, value in yielded.items() if value is not None}
     references = {item: {port.name: [Reference(item=item)]} for item in known}
     groups = gather(spec, references, known)
@@ -97,9 +106,9 @@ def _item(
     """The plans of the steps for an item, and what stands for what the last of them yields; None where unknown."""
     plans: list[ItemPlan] = []
     value = values[steps[0][0].spec.ports[0].name]
-    known = True
+    known = value is not None
     for step, options in steps:
-        known = known and (_fits(step.spec, value) or step.spec.whole)
+        known = known and _fits(step.spec, value)
         if not known:
             plans.append(ItemPlan(step.spec.name, item, None))
         elif step.spec.imports:

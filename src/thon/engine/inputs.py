@@ -22,7 +22,7 @@ Expanded = dict[str, dict[str, tuple[Path, ...]]]
 """For each item, the files of each port."""
 
 _ENDINGS = re.compile(
-    r"\.(mrc|mrcs|st|ali|rec|map|mdoc|tif|tiff|hdf|h5|eer|zarr|gz|bz2|tlt|rawtlt|xf|aln|xml|star|txt|json)$",
+    r"\.(mrc|mrcs|st|ali|rec|map|mdoc|tif|tiff|hdf|h5|eer|zarr|gz|bz2|tlt|rawtlt|xf|aln|xml|star|cs|csg|box|csv|txt|json)$",
     re.IGNORECASE,
 )
 _NOT_IN_NAMES = re.compile(r"[^\w.+-]+")

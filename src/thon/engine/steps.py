@@ -55,10 +55,18 @@ def steps_of(name: str) -> tuple[Step, ...]:
 
 
 def importer_for(spec: JobSpec) -> JobSpec | None:
-    """The job that turns files into what this job takes; None if it takes files itself or nothing does."""
+    """The job that turns files into what this job takes; None if it takes files itself or nothing does.
+
+    One that gives the very type is before those that give more than is asked for.
+    """
     if spec.ports[0].takes_file:
         return None
-    return next((one for one in importers() if spec.ports[0].accepts(one.gives)), None)
+    fitting: list[JobSpec] = []
+    for one in importers():
+        if one.gives is spec.ports[0].type:
+            return one
+        fitting += [one] if spec.ports[0].accepts(one.gives) else []
+    return fitting[0] if fitting else None
 
 
 def _prefixes(specs: Sequence[JobSpec]) -> list[str]:

@@ -27,7 +27,7 @@ def write_checkpoint(path: Path, state: Any) -> None:
     record = json.dumps(to_json(state, arrays=arrays), allow_nan=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, **{_RECORD: np.frombuffer(record.encode(), np.uint8)}, **arrays)
+        np.savez(file, allow_pickle=False, **arrays, **{_RECORD: np.frombuffer(record.encode(), np.uint8)})
 
 
 def read_checkpoint(path: Path) -> Any:

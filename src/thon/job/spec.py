@@ -161,6 +161,7 @@ class Chain:
         stage: Heading under which faces list it.
         doc: What it is for.
         steps: Names of the jobs.
+        shared: Names of options that are one flag, whose value every step with such an option gets.
         live: Takes a folder that fills while it runs, and does each item as it arrives.
     """
 
@@ -169,14 +170,24 @@ class Chain:
     stage: str
     doc: str
     steps: tuple[str, ...]
+    shared: tuple[str, ...] = ()
     live: bool = False
 
 
-def chain(*steps: str, name: str, title: str, stage: str, doc: str | None = None, live: bool = False) -> Chain:
+def chain(
+    *steps: str,
+    name: str,
+    title: str,
+    stage: str,
+    doc: str | None = None,
+    shared: tuple[str, ...] = (),
+    live: bool = False,
+) -> Chain:
     """Declare a chain by the names of its jobs, which know nothing of each other.
 
-    The first step takes a file from outside. Options of all steps become flags of one command; where two steps share a
-    name, each flag gets the first word of its step in front. Items that belong to no group end before the step that
-    gathers groups.
+    The first step takes a file from outside, or what an importer makes of one. Options of all steps become flags of one
+    command; where two steps share a name, each flag gets the first word of its step in front, unless the name is
+    `shared`: then it is one flag for all of them, which must be given where their defaults differ. Items that belong to
+    no group end before the step that gathers groups.
     """
-    return Chain(name=name, title=title, stage=stage, doc=inspect.cleandoc(doc or title), steps=steps, live=live)
+    return Chain(name, title, stage, inspect.cleandoc(doc or title), steps, shared, live)

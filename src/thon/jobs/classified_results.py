@@ -17,7 +17,7 @@ from thon.formats.report.style import LIGHT, pixels
 from thon.job.context import Context
 
 
-def check_particles(particles: Particles, diameter: float, classes: int = 1) -> Particles:
+def check_particles(particles: Particles, diameter: float, classes: int = 1, *, need_ctf: bool = True) -> Particles:
     """The particles, without optics groups that none belongs to, if they can be sorted into classes.
 
     Raises:
@@ -27,7 +27,7 @@ def check_particles(particles: Particles, diameter: float, classes: int = 1) -> 
         raise InputError(
             "there are too few particles", got=len(particles), expected=f"at least {max(classes, 1)}, one for a class"
         )
-    if particles.ctf is None:
+    if need_ctf and particles.ctf is None:
         raise InputError("the particles have no CTF", mend="fit it with `thon ctf-fit` before extracting")
     used = particles.compact()
     for group in used.optics:

@@ -6,7 +6,6 @@ run that was killed goes on from there.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +13,9 @@ import torch
 
 from thon.algorithms.refine3d import IterationRecord, Refine3d, Refine3dOptions, Refinement
 from thon.base.errors import InputError
-from thon.data.maps import RefinedParticles
+from thon.data.maps import ClassifiedParticles, RefinedParticles
 from thon.data.particles import Particles, join_particles
+from thon.data.volume import Volume
 from thon.formats.checkpoint import read_checkpoint, write_checkpoint
 from thon.formats.maps import read_map, require_same_box, write_map
 from thon.formats.particle_images import ParticleImages
@@ -26,13 +26,15 @@ from thon.formats.report.volume_views import draw_views
 from thon.job.context import Context
 from thon.job.plan import Plan, Resources
 from thon.job.spec import whole
+from thon.jobs.classified_results import check_particles, teller
 
 
 class Refine3dJobOptions(Refine3dOptions):
     """Refinement of particles in files."""
 
-    reference: Path
-    """Map to begin from; its hand and its centre decide those of the result."""
+    reference: Path | None = None
+    """Map to begin from; its hand and its centre decide those of the result. Unless given, the map that came with the
+    particles: the largest class, or an earlier refinement's."""
 
     mask: Path | None = None
     """Soft mask of the reference's box that references are multiplied with and their resolution measured in."""
@@ -41,7 +43,7 @@ class Refine3dJobOptions(Refine3dOptions):
 def plan_refine3d(particles: tuple[Particles, ...], options: Refine3dJobOptions, resources: Resources) -> Plan:
     """What a refinement needs, from the number of particles and their box."""
     joined = join_particles(particles)
-    box = max(group.box for group in joined.optics)
+    box = max((group.box for group in joined.optics), default=0)
     padded = 8 * box**3 // 2
     return Plan(
         understood=(f"{len(joined)} particles of {box} px in {len(joined.optics)} optics groups, {options.symmetry}",),
@@ -55,8 +57,7 @@ def plan_refine3d(particles: tuple[Particles, ...], options: Refine3dJobOptions,
 @whole(title="Refine 3D", stage="refine", plan=plan_refine3d)
 def refine3d(particles: tuple[Particles, ...], options: Refine3dJobOptions, context: Context) -> RefinedParticles:
     joined = check_particles(join_particles(particles), options.diameter)
-    reference, pixel_size = read_map(options.reference)
-    context.uses(options.reference)
+    reference, pixel_size = read_map(_reference(particles, options, context))
     mask = _read_mask(options, reference.shape, context)
     torch.set_num_threads(context.threads)
     with ParticleImages(joined) as source:
@@ -68,33 +69,32 @@ def refine3d(particles: tuple[Particles, ...], options: Refine3dJobOptions, cont
         else:
             state = refinement.start(reference)
         while not state.converged:
-            state = refinement.iterate(state, _teller(context, len(state.records) + 1, len(joined)))
+            state = refinement.iterate(state, teller(context, len(state.records) + 1, len(joined)))
             write_checkpoint(checkpoint, state)
             context.log(_sentence(state.records[-1]))
             _show(context, state, pixel_size)
     return _result(context, joined, state, options, pixel_size)
 
 
-def check_particles(particles: Particles, diameter: float) -> Particles:
-    """The particles, if something can be refined from them.
+def _reference(particles: tuple[Particles, ...], options: Refine3dJobOptions, context: Context) -> Volume | Path:
+    """The map to begin from.
 
     Raises:
-        InputError: There are none, they have no CTF, or their box is too small for the mask.
+        InputError: None is given, and none came with the particles.
     """
-    if not len(particles):
-        raise InputError("there are no particles", got=0, expected="some")
-    if particles.ctf is None:
-        raise InputError("the particles have no CTF", mend="fit it with `thon ctf-fit` before extracting")
-    used = [particles.optics[k] for k in np.unique(particles.group).tolist()]
-    for group in used:
-        if diameter > group.box * group.pixel_size:
-            raise InputError(
-                f"the box of optics group '{group.name}' is too small for the diameter",
-                got=f"{group.box * group.pixel_size:.0f} Å",
-                expected=f"more than {diameter:.0f} Å",
-                mend="extract a larger box, or give a smaller --diameter",
-            )
-    return particles
+    if options.reference is not None:
+        context.uses(options.reference)
+        return options.reference
+    for one in particles:
+        if isinstance(one, RefinedParticles):
+            return one.volume
+        if isinstance(one, ClassifiedParticles):
+            largest = max(one.classes, key=lambda found: found.share)
+            if largest.volume is not None:
+                return largest.volume
+    raise InputError(
+        "there is no map to begin from", mend="give one with --reference, or make one with `thon ab-initio`"
+    )
 
 
 def _read_mask(options: Refine3dJobOptions, shape: tuple[int, ...], context: Context) -> np.ndarray | None:
@@ -104,17 +104,6 @@ def _read_mask(options: Refine3dJobOptions, shape: tuple[int, ...], context: Con
     require_same_box(mask, shape, "the mask", options.mask)
     context.uses(options.mask)
     return mask
-
-
-def _teller(context: Context, iteration: int, total: int) -> Callable[[int], None]:
-    done = 0
-
-    def tell(count: int) -> None:
-        nonlocal done
-        done += count
-        context.progress(done, total, f"iteration {iteration}")
-
-    return tell
 
 
 def _sentence(record: IterationRecord) -> str:

@@ -129,20 +129,23 @@ class Classifier:
         """References, and the rest of the next state, from what an expectation step found; see `full_step`."""
         box, dimensions = state.references.shape[-1], state.references.ndim - 1
         references, power, resolution = [], [], []
+        mask = self._mask(box, dimensions)
         for k in range(len(state.references)):
             one = found.sums[0].of_class(k, self.symmetry)
-            reference = one.reconstruct(box, self._precision(state.power[k], one))
-            references.append(reference)
+            reference = one.reconstruct(box, self._precision(state.power[k], one)) * mask
+            references.append(reference.numpy())
+            # Of the masked reference: the noise around it would loosen the prior, and let more noise in each time.
             power.append(_pad(self._power(reference, state.shells), box // 2))
             weight = one.mean_weight()[: state.shells].numpy() * PADDING**dimensions
             resolution.append(_last_shell(power[-1][: state.shells] * weight))
-        masked = torch.stack(references) * self._mask(box, dimensions)
         model, extent = state.model, box * self.pixel_size
         if not keep_noise:
             model = update_noise(state.model, self.particles, found, extent, state.shells)
-        return self._next(state, found, masked.numpy(), np.stack(power), resolution, model, most_shells)
+        return self._next(state, found, np.stack(references), np.stack(power), resolution, model, most_shells)
 
-    def _precision(self, power: Float[np.ndarray, "shells"], sums: ClassSums) -> Float[torch.Tensor, "shells"] | None:
+    def _precision(
+        self, power: Float[np.ndarray, "all_shells"], sums: ClassSums
+    ) -> Float[torch.Tensor, "shells"] | None:
         """Of the prior of a reference of some power; none before that is known."""
         if not power.any():
             return None

@@ -76,7 +76,7 @@ class KnownPoses:
             images = self._images(block, pixels)
             one = torch.zeros(len(block.indices), dtype=torch.int64)
             with locks[block.half]:
-                self._insert(sums[block.half], one, block, images, pixels)
+                self._insert(sums[block.half], one, block, (images.summed, images.weights), pixels)
             done(len(block.indices))
 
         map_in_threads(work, make_blocks(self.particles, sets, self.block))
@@ -110,9 +110,8 @@ class KnownPoses:
             for k, share in enumerate(weights.T):
                 kept = torch.nonzero(share > _FAINT)[:, 0]
                 with lock:
-                    self._insert(
-                        sums, torch.full_like(kept, k), _part(block, kept), _weighted(images, kept, share), pixels
-                    )
+                    classes = torch.full_like(kept, k)
+                    self._insert(sums, classes, _part(block, kept), _weighted(images, kept, share), pixels)
             done(len(block.indices))
             statistics = self._statistics(block, images, weights, cross, power)
             return statistics, weights.argmax(1).numpy(), torch.stack([weights.amax(1), likelihood], 1).numpy()
@@ -151,13 +150,17 @@ class KnownPoses:
         )
 
     def _insert(
-        self, sums: SpectrumSums, classes: Int[torch.Tensor, "n"], block: Block, images: BlockImages,
+        self,
+        sums: SpectrumSums,
+        classes: Int[torch.Tensor, "n"],
+        block: Block,
+        spectra: tuple[Float[torch.Tensor, "n 2 pixels"], Float[torch.Tensor, "n pixels"]],
         pixels: FourierPixels,
-    ) -> None:  # fmt: skip
-        count = pixels.count(self.shells)
+    ) -> None:
+        """Add slices, values and weights, to the sums of their classes."""
+        values, weights = (one[..., : pixels.count(self.shells)].contiguous() for one in spectra)
         matrices = in_plane(self.poses.rotation[block.indices])
-        summed, weights = images.summed[..., :count].contiguous(), images.weights[:, :count].contiguous()
-        kernels.insert_slices(sums.values, classes, matrices, summed, weights, self._places(pixels))
+        kernels.insert_slices(sums.values, classes, matrices, values, weights, self._places(pixels))
 
     def _compare(
         self, block: Block, images: BlockImages, pixels: FourierPixels, references: References
@@ -210,14 +213,12 @@ def _part(block: Block, kept: Int[torch.Tensor, "k"]) -> Block:
     return replace(block, indices=block.indices[kept.numpy()])
 
 
-def _weighted(images: BlockImages, kept: Int[torch.Tensor, "k"], share: Float[torch.Tensor, "n"]) -> BlockImages:
-    """Some images, and their weights, as far as they belong to a class."""
+def _weighted(
+    images: BlockImages, kept: Int[torch.Tensor, "k"], share: Float[torch.Tensor, "n"]
+) -> tuple[Float[torch.Tensor, "k 2 pixels"], Float[torch.Tensor, "k pixels"]]:
+    """Values and weights of some images, as far as they belong to a class."""
     factor = share[kept].float()
-    return replace(
-        images,
-        summed=images.summed[kept] * factor[:, None, None],
-        weights=images.weights[kept] * factor[:, None],
-    )
+    return images.summed[kept] * factor[:, None, None], images.weights[kept] * factor[:, None]
 
 
 def _times(spectra: Float[torch.Tensor, "n 2 pixels"], factor: Float[torch.Tensor, "n 2 pixels"]) -> torch.Tensor:

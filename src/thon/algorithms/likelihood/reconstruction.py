@@ -71,12 +71,19 @@ class ClassSums:
             precision: Of the prior of each shell, in the units of the weights; none for no prior.
         """
         mean = self.mean_weight()
-        radius = shell_radius(tuple(self.weight.shape))
+        z, y, x = self.weight.shape
+        radius = shell_radius((z, y, x))
         inside = radius < self.shells - 0.5
         shell = radius.round().long().clamp(max=self.shells - 1)
         total = self.weight if precision is None else self.weight + precision.float()[shell]
         total = torch.maximum(total, FLOOR * mean.float()[shell]).clamp(min=1e-20)
         return from_spectrum(self.data * (inside / total)[..., None], box, self.dimensions)
+
+
+def prior_precision(mean_weight: Float[torch.Tensor, "shells"], curve: Float[torch.Tensor, "shells"]) -> torch.Tensor:
+    """Precision of the prior of each shell: the mean weight over the signal-to-noise ratio that the FSC stands for."""
+    clamped = curve.double().clamp(0.001, 0.999)
+    return mean_weight * (1 - clamped) / clamped
 
 
 def shell_mean(values: Float[torch.Tensor, "z y x"], dimensions: int, shells: int) -> Float[torch.Tensor, "shells"]:

@@ -72,7 +72,8 @@ def from_spectrum(spectrum: Float[torch.Tensor, "z y x 2"], box: int, dimensions
     z, y, x = _axes(dimensions, shells, padded)
     full = torch.zeros((padded if dimensions == 3 else 1, padded, padded // 2 + 1), dtype=torch.complex64)
     inside = [np.abs(axis) < padded // 2 for axis in (z, y, x)]
-    part = torch.view_as_complex(flat.contiguous())[np.ix_(*inside)]
+    used = np.ix_(*(np.flatnonzero(one) for one in inside))
+    part = torch.view_as_complex(flat.contiguous())[used]
     full[np.ix_(z[inside[0]] % padded, y[inside[1]] % padded, x[inside[2]])] = part
     full = full if dimensions == 3 else full[0]
     real = torch.fft.irfftn(full, s=(padded,) * dimensions) * box

@@ -8,7 +8,7 @@ on the next level, with more Fourier pixels.
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -23,6 +23,7 @@ from thon.algorithms.likelihood.references import PADDING
 from thon.ops.rotation import quaternion_from_rotation
 
 _DENSE = 24_000_000  # scores at once
+_COLUMNS = ("particles", "shifts", "rotations", "classes", "weights")
 
 
 @dataclass(frozen=True)
@@ -116,8 +117,16 @@ class Candidates:
         order = np.argsort((pose * particles + self.particles) * shifts + self.shifts)
         pose = pose[order]
         starts = np.flatnonzero(np.diff(pose, prepend=-1))
-        columns = (self.particles, self.shifts, self.rotations, self.classes, self.weights)
-        return Candidates(*(column[order] for column in columns), self.fine), np.append(starts, len(pose))
+        return self.take(order), np.append(starts, len(pose))
+
+    def take(self, index: Int[np.ndarray, "k"]) -> Candidates:
+        """Some of them."""
+        return replace(self, **{name: getattr(self, name)[index] for name in _COLUMNS})
+
+    @classmethod
+    def joined(cls, parts: list[Candidates]) -> Candidates:
+        """All of several, which count shifts of the same level."""
+        return replace(parts[0], **{name: np.concatenate([getattr(one, name) for one in parts]) for name in _COLUMNS})
 
     def best(self, count: int) -> Int[np.ndarray, "n"]:
         """Index of the pose of the greatest weight of each of so many particles; the first of equal ones."""
@@ -227,9 +236,7 @@ class PoseSearch:
             self._search_part(block, dense, np.arange(first, min(first + size, len(block))))
             for first in range(0, len(block), size)
         ]
-        found = [part[0] for part in parts]
-        columns = ("particles", "shifts", "rotations", "classes", "weights")
-        joined = Candidates(*(np.concatenate([getattr(one, name) for one in found]) for name in columns))
+        joined = Candidates.joined([part[0] for part in parts])
         largest, likelihood, significant = (torch.cat([part[1][k] for part in parts]) for k in range(3))
         return Posterior(joined, self.plan.first, largest, likelihood, significant)
 

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from thon.data.maps import ParticleClass
+from thon.formats.png import to_gray
 from thon.formats.report.style import TEXT, Theme, finish, new_figure
 
 if TYPE_CHECKING:
@@ -40,19 +41,21 @@ def draw_gallery(
         taken: Numbers of classes that were taken, from 1: they get a frame, the others are dimmed; None for all.
     """
     order = by_size(classes)[:_SHOWN]
-    columns = min(_COLUMNS, max(1, len(order)))
-    rows = -(-len(order) // columns)
-    figure = new_figure(10.0, 0.3 + rows * (9.6 / columns + 0.28), theme)
+    axes, tiles = _draw_tiles([images[k] for k in order], theme, room=0.17)
     extent = images.shape[-1] * pixel_size
-    figure.suptitle(
-        f"{len(classes)} classes, {extent:.0f} Å wide: number, particles, resolution, score",
-        fontsize=TEXT, color=theme.ink, x=0.01, ha="left",
-    )  # fmt: skip
-    for place, k in enumerate(order):
-        axes = figure.add_subplot(rows, columns, place + 1)
-        _show(axes, images[k], theme, taken=None if taken is None else k + 1 in taken)
-        axes.set_title(_caption(k, classes[k], total), fontsize=TEXT - 3, color=theme.ink, loc="left", pad=3)
-    return figure
+    title = f"{len(classes)} classes, {extent:.0f} Å wide: number, particles, resolution, score"
+    axes.set_title(title, fontsize=TEXT, color=theme.ink, loc="left", pad=4)
+    for k, (row, column) in zip(order, tiles, strict=True):
+        text = cast(Any, axes).text
+        text(column + 0.02, row - 0.04, _caption(k, classes[k], total), fontsize=TEXT - 3, color=theme.ink, va="bottom")
+        if taken is not None:
+            _mark(axes, row, column, theme, taken=k + 1 in taken)
+    return axes.figure  # pyright: ignore[reportReturnType]
+
+
+def draw_montage(images: Float[np.ndarray, "n rows columns"], theme: Theme) -> Figure:
+    """Images side by side, each in its own range of greys."""
+    return _draw_tiles(list(images), theme, room=0.02)[0].figure  # pyright: ignore[reportReturnType]
 
 
 def by_size(classes: Sequence[ParticleClass]) -> list[int]:
@@ -129,20 +132,39 @@ def _caption(k: int, one: ParticleClass, total: int) -> str:
     return "  ".join(known)
 
 
-def _show(axes: Axes, image: Float[np.ndarray, "rows columns"], theme: Theme, *, taken: bool | None) -> None:
-    rows, columns = image.shape
+def _draw_tiles(
+    images: Sequence[Float[np.ndarray, "rows columns"]], theme: Theme, *, room: float
+) -> tuple[Axes, list[tuple[float, float]]]:
+    """Images in rows, with room over each as a part of its height, and where the upper left corner of each lies.
+
+    All are drawn as one image: one plot for each would take a second for a few dozen.
+    """
+    columns = max(1, min(_COLUMNS, len(images)))
+    rows = -(-len(images) // columns)
+    figure = new_figure(10.0, 0.45 + 9.8 * rows * (1 + room) / columns, theme)
+    axes = figure.add_subplot()
+    corners = [((1 + room) * (place // columns) + room, float(place % columns)) for place in range(len(images))]
+    for image, (row, column) in zip(images, corners, strict=True):
+        grey = to_gray(image, _limits(image))[::-1]
+        axes.imshow(grey, cmap="gray", vmin=0, vmax=255, extent=(column + 0.01, column + 0.99, row + 0.99, row + 0.01))
+    axes.set_xlim(0, columns)
+    axes.set_ylim(rows * (1 + room), 0)
+    axes.set_axis_off()
+    return axes, corners
+
+
+def _limits(image: Float[np.ndarray, "rows columns"]) -> tuple[float, float]:
     low, high = (float(value) for value in np.percentile(image, (0.5, 99.8)))
-    dimmed = taken is False
-    axes.imshow(
-        image, cmap="gray", vmin=low, vmax=max(high, low + 1e-9), origin="lower", extent=(0, columns, 0, rows),
-        alpha=0.35 if dimmed else 1.0,
-    )  # fmt: skip
-    cast(Any, axes).set_xticks([])
-    cast(Any, axes).set_yticks([])
-    for spine in axes.spines.values():
-        spine.set_visible(bool(taken))
-        spine.set_color(theme.third)
-        spine.set_linewidth(2.5)
+    return low, max(high, low + 1e-9)
+
+
+def _mark(axes: Axes, row: float, column: float, theme: Theme, *, taken: bool) -> None:
+    """A frame around what was taken; what was not is dimmed."""
+    x, y = [column + 0.01, column + 0.99], [row + 0.01, row + 0.99]
+    if taken:
+        axes.plot([x[0], x[1], x[1], x[0], x[0]], [y[0], y[0], y[1], y[1], y[0]], color=theme.third, linewidth=2.5)
+    else:
+        cast(Any, axes).fill_between(x, y[0], y[1], color=theme.paper, alpha=0.6, linewidth=0)
 
 
 def _colours(count: int) -> list[tuple[float, float, float, float]]:

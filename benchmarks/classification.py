@@ -1,0 +1,190 @@
+"""Sort mixtures with a known answer into classes, in two and in three dimensions: purity, CPU seconds, memory.
+
+    python benchmarks/classification.py flat OUT        β-galactosidase and the 30S ribosome, by EM and by VDAM
+    python benchmarks/classification.py solid OUT       β-galactosidase with and without the TIM barrel of one subunit
+
+Particles are made by ../shared/tools/simulate_particles.py (box 96, 2.66 Å, SNR 0.05; --number of each kind), which
+does not depend on thon; OUT keeps them. Purity is the share of the particles that belong to the kind that most of their
+class belong to. In two dimensions the score of the classes is tried as well: a third kind may be added, --noise, images
+of noise alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from thon.algorithms.class_ranking import rank_classes
+from thon.algorithms.classify2d import Classify2d, Classify2dOptions
+from thon.algorithms.classify3d import Classify3d, Classify3dOptions
+from thon.algorithms.likelihood.classes import ClassState
+from thon.data.maps import ParticleClass
+from thon.data.particles import Particles, join_particles
+from thon.formats.maps import read_map, write_map
+from thon.formats.mrc import write_mrc
+from thon.formats.particle_images import ParticleImages
+from thon.formats.png import write_png
+from thon.formats.relion_particles import read_particles
+from thon.formats.report.classes import draw_gallery
+from thon.formats.report.style import LIGHT, pixels
+
+SHARED = Path(__file__).parents[1].parent / "shared"
+MODELS = SHARED / "data" / "models"
+BARREL = range(334, 628)
+"""Residues of β-galactosidase's third domain."""
+
+BOX, PIXEL = 96, 2.66
+
+
+def without_domain(source: Path, target: Path) -> Path:
+    """The model without the third domain of chain A."""
+    kept = [
+        line
+        for line in source.read_text().splitlines()
+        if not (line.startswith(("ATOM", "HETATM")) and line[21] == "A" and int(line[22:26]) in BARREL)
+    ]
+    target.write_text("\n".join(kept) + "\n")
+    return target
+
+
+def simulate(model: Path, out: Path, number: int, snr: float, seed: int) -> Particles:
+    """Particles of a model, their micrographs named after the folder so that they are not those of another."""
+    if not (out / "truth.json").exists():
+        tool = SHARED / "tools" / "simulate_particles.py"
+        settings = ["--number", number, "--box", BOX, "--pixel", PIXEL, "--snr", snr, "--seed", seed]
+        subprocess.run([sys.executable, tool, model, out, *map(str, settings)], check=True)
+    found = read_particles(out / "particles.star")
+    return replace(found, micrographs=tuple(f"{out.name}_{name}" for name in found.micrographs))
+
+
+def noise_alone(out: Path, like: Particles, number: int) -> Particles:
+    """Images of noise, with CTFs."""
+    out.mkdir(parents=True, exist_ok=True)
+    images = np.random.default_rng(9).normal(size=(number, BOX, BOX)).astype(np.float32)
+    write_mrc(out / "noise.mrcs", images, PIXEL)
+    some = like.select(np.arange(number) % len(like))
+    return replace(
+        some, files=(str(out / "noise.mrcs"),), file=np.zeros(number, np.int64), section=np.arange(number),
+        micrographs=("noise",), micrograph=np.zeros(number, np.int64),
+    )  # fmt: skip
+
+
+def purity(classes: np.ndarray, truth: np.ndarray) -> float:
+    """Share of the particles that belong to the most frequent kind of their class."""
+    table = np.zeros((classes.max() + 1, truth.max() + 1), int)
+    np.add.at(table, (classes, truth), 1)
+    return float(table.max(1).sum() / len(truth))
+
+
+def table_of(state: ClassState, truth: np.ndarray, kinds: list[str], scores: np.ndarray | None = None) -> None:
+    """How many particles of each kind are in each class."""
+    print(f"  class {' '.join(f'{kind:>8}' for kind in kinds)}   Å      score")
+    for k in range(len(state.references)):
+        counts = np.bincount(truth[state.poses.classes == k], minlength=len(kinds))
+        score = "" if scores is None else f"{scores[k]:.2f}"
+        numbers = " ".join(f"{count:8d}" for count in counts)
+        print(f"  {k + 1:5d} {numbers}   {state.records[-1].resolution[k]:5.1f}  {score}")
+
+
+def flat(arguments: argparse.Namespace) -> None:
+    """Two proteins, and noise if asked for, into classes of two dimensions."""
+    out, number = arguments.out, arguments.number
+    sets = [
+        simulate(MODELS / "5a1a_bgal.pdb", out / "bgal", number, arguments.snr, 1),
+        simulate(MODELS / "4v4r_30S.pdb", out / "30S", number, arguments.snr, 2),
+    ]
+    kinds = ["β-gal", "30S"]
+    if arguments.noise:
+        sets.append(noise_alone(out / "noise", sets[0], arguments.noise))
+        kinds.append("noise")
+    particles = join_particles(sets)
+    truth = np.repeat(np.arange(len(sets)), [len(one) for one in sets])
+    for method in arguments.methods:
+        options = Classify2dOptions(classes=arguments.classes, diameter=230, method=method)
+        start = time.process_time()
+        with ParticleImages(particles) as source:
+            run = Classify2d(particles, source, options, arguments.seed)
+            state = run.start()
+            while len(state.records) < run.total:
+                state = run.iterate(state)
+        seconds = time.process_time() - start
+        share = np.bincount(state.poses.classes, minlength=options.classes) / len(particles)
+        resolution = state.records[-1].resolution
+        scores = rank_classes(state.references, resolution, share.tolist(), radius=115 / PIXEL)
+        table_of(state, truth, kinds, scores)
+        print(f"{method}: purity {100 * purity(state.poses.classes, truth):.2f} %, {seconds:.0f} CPU s, {memory()}")
+        classes = [ParticleClass(*known) for known in zip(share, resolution, scores, strict=True)]
+        write_png(
+            out / f"classes_{method}.png", pixels(draw_gallery(state.references, classes, len(particles), PIXEL, LIGHT))
+        )
+
+
+def solid(arguments: argparse.Namespace) -> None:
+    """A protein with and without a domain into classes of three dimensions, from one coarse reference."""
+    out, number = arguments.out, arguments.number
+    out.mkdir(parents=True, exist_ok=True)
+    whole = MODELS / "5a1a_bgal.pdb"
+    sets = [
+        simulate(whole, out / "whole", number, arguments.snr, 1),
+        simulate(without_domain(whole, out / "part.pdb"), out / "part", number, arguments.snr, 2),
+    ]
+    particles = join_particles(sets)
+    truth = np.repeat(np.arange(2), number)
+    reference, pixel_size = read_map(out / "whole" / "truth.mrc")
+    options = Classify3dOptions(
+        classes=2, diameter=200, iterations=arguments.iterations, initial_lowpass=arguments.initial_lowpass
+    )
+    start = time.process_time()
+    with ParticleImages(particles) as source:
+        run = Classify3d(particles, source, pixel_size, options, arguments.seed)
+        state = run.start(reference[None])
+        while len(state.records) < options.iterations:
+            state = run.iterate(state)
+            record = state.records[-1]
+            print(
+                f"{record.iteration:3d}: {time.process_time() - start:5.0f} s, {record.shells} shells, "
+                f"{min(record.resolution):.1f} Å, best poses {record.probability:.2f}, changed {record.changed:.3f}, "
+                f"purity {100 * purity(state.poses.classes, truth):.2f} %",
+                flush=True,
+            )
+    table_of(state, truth, ["whole", "part"])
+    for k, volume in enumerate(state.references, 1):
+        write_map(out / f"class{k:03d}.mrc", volume, pixel_size)
+    seconds = time.process_time() - start
+    print(f"purity {100 * purity(state.poses.classes, truth):.2f} %, {seconds:.0f} CPU s, {memory()}")
+
+
+def memory() -> str:
+    """Most memory so far."""
+    return f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.2f} GB"
+
+
+def main() -> None:
+    """Do one of the two."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["flat", "solid"])
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--number", type=int, default=1000, help="particles of each kind")
+    parser.add_argument("--noise", type=int, default=0, help="images of noise alone")
+    parser.add_argument("--classes", type=int, default=20)
+    parser.add_argument("--methods", nargs="+", default=["EM", "VDAM"])
+    parser.add_argument("--iterations", type=int, default=25)
+    parser.add_argument("--initial-lowpass", type=float, default=60.0)
+    parser.add_argument("--snr", type=float, default=0.05)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=1)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    {"flat": flat, "solid": solid}[arguments.what](arguments)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,129 @@
+"""Refinement and ab-initio maps as jobs: what they write, how they go on after being killed, what they refuse."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.algorithms.likelihood_phantom import PIXEL, phantom, simulate
+from tests.jobs.seen_particles import write_phantom, write_simulated
+from thon.algorithms.ab_initio import AbInitioOptions
+from thon.base.errors import InputError
+from thon.data.maps import RefinedParticles
+from thon.data.particles import Particles
+from thon.formats.maps import read_map, write_map
+from thon.formats.relion_particles import read_particles
+from thon.job.context import Context
+from thon.jobs.ab_initio import ab_initio
+from thon.jobs.refine3d import Refine3dJobOptions, refine3d
+from thon.ops.fsc import fourier_shell_correlation
+
+
+def options(folder: Path, **changes: object) -> Refine3dJobOptions:
+    settings = {"reference": write_phantom(folder), "diameter": 100.0, "iterations": 3, "offset_range": 2.0,
+                "initial_lowpass": 30.0}  # fmt: skip
+    return Refine3dJobOptions.model_validate(settings | changes)
+
+
+def particles(folder: Path, count: int = 40) -> Particles:
+    return read_particles(write_simulated(folder, count))
+
+
+class StoppedError(Exception):
+    """Stands for being killed."""
+
+
+def test_refinement_that_was_killed_goes_on_to_the_same_bits(tmp_path: Path):
+    seen, how = particles(tmp_path), options(tmp_path)
+    whole = refine3d((seen,), how, Context.local(tmp_path / "whole"))
+    context = Context.local(tmp_path / "killed")
+    log = context.log
+
+    def stop_after_two(text: str) -> None:
+        log(text)
+        if text.startswith("Iteration 2"):
+            raise StoppedError
+
+    context.log = stop_after_two
+    with pytest.raises(StoppedError):
+        refine3d((seen,), how, context)
+    said: list[str] = []
+    context.log = said.append
+    resumed = refine3d((seen,), how, context)
+    assert said[0] == "Going on after iteration 2."
+    assert isinstance(resumed, RefinedParticles)
+    for name in ("volume", "first", "second"):
+        one, two = (read_map(getattr(found, name))[0] for found in (whole, resumed))
+        np.testing.assert_array_equal(one, two)
+    np.testing.assert_array_equal(whole.rotation, resumed.rotation)
+    np.testing.assert_array_equal(whole.half, resumed.half)
+
+
+def test_refinement_finds_the_phantom_again(tmp_path: Path):
+    how = options(tmp_path, iterations=4, absolute_greyscale=False, initial_lowpass=24.0)
+    found = refine3d((particles(tmp_path, 100),), how, Context.local(tmp_path / "job"))
+    import torch  # noqa: PLC0415
+
+    made, truth = (torch.from_numpy(v).double() for v in (read_map(found.volume)[0], phantom().volume(32)))
+    curve = fourier_shell_correlation(made, truth, PIXEL).correlation
+    assert curve[1:7].min() > 0.85
+    assert 8 < found.resolution < 24
+    assert set(found.half) == {1, 2}
+    assert found.curves is not None
+    assert found.curves.corrected is not None
+
+
+def test_refinement_needs_a_map(tmp_path: Path):
+    with pytest.raises(InputError, match="no map to begin from"):
+        refine3d((particles(tmp_path),), options(tmp_path, reference=None), Context.local(tmp_path / "job"))
+
+
+def test_refinement_refuses_what_cannot_work(tmp_path: Path):
+    seen = particles(tmp_path)
+    context = Context.local(tmp_path / "job")
+    with pytest.raises(InputError, match="too small for the diameter"):
+        refine3d((seen,), options(tmp_path, diameter=500), context)
+    with pytest.raises(InputError, match="no CTF"):
+        refine3d((replace(seen, ctf=None),), options(tmp_path), context)
+    with pytest.raises(InputError, match="too few particles"):
+        refine3d((seen.select(np.arange(0)),), options(tmp_path), context)
+    write_map(tmp_path / "mask.mrc", np.ones((16, 16, 16), np.float32), PIXEL)
+    with pytest.raises(InputError, match="another box"):
+        refine3d((seen,), options(tmp_path, mask=tmp_path / "mask.mrc"), context)
+    with pytest.raises(InputError, match="C99"):
+        refine3d((seen,), options(tmp_path, symmetry="X7"), context)
+
+
+def test_halves_of_noise_have_no_resolution(tmp_path: Path):
+    data = simulate(60, 32, noise=1.0, signal=0.0)
+    from tests.jobs.seen_particles import write_seen  # noqa: PLC0415
+
+    seen = read_particles(write_seen(tmp_path, data))
+    found = refine3d((seen,), options(tmp_path, iterations=3), Context.local(tmp_path / "job"))
+    assert found.curves is not None
+    # What is coarser than 40 Å is shared by the halves on purpose.
+    assert found.curves.unmasked[6:].max() < 0.5
+    assert not found.resolution < 20
+
+
+def test_ab_initio_map_is_made_from_particles_alone(tmp_path: Path):
+    seen = particles(tmp_path, 60)
+    how = AbInitioOptions(diameter=100, mini_batches=12, offset_range=2, last_resolution=16)
+    found = ab_initio((seen,), how, Context.local(tmp_path / "job"))
+    volume = found.classes[0].volume
+    assert volume is not None
+    values, voxel = read_map(volume)
+    assert values.shape == (32, 32, 32)
+    assert voxel == PIXEL
+    middle = values[12:21, 12:21, 12:21]
+    assert middle.mean() > 5 * abs(values[:4].mean())
+    assert found.class_number is not None
+    assert (found.class_number == 1).all()
+
+
+def test_ab_initio_refuses_an_unknown_group(tmp_path: Path):
+    with pytest.raises(InputError, match="C99"):
+        ab_initio((particles(tmp_path),), AbInitioOptions(symmetry="Z3"), Context.local(tmp_path / "job"))
