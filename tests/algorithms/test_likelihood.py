@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from tests.algorithms.likelihood_phantom import PIXEL, Simulated, ctf_image, phantom, simulate
 from thon.algorithms.likelihood.expectation import Expectation, Expected, NoiseModel, Poses, make_blocks
-from thon.algorithms.likelihood.images import circular_mask
+from thon.algorithms.likelihood.images import circular_mask, prepare_block, straightening
 from thon.algorithms.likelihood.noise import first_noise, update_noise
 from thon.algorithms.likelihood.pixels import FourierPixels
 from thon.algorithms.likelihood.poses import RotationGrid, ShiftGrid
 from thon.algorithms.likelihood.references import to_spectrum
 from thon.algorithms.likelihood.search import References, SearchPlan
+from thon.ops.aberration import coma_phase
+from thon.ops.ctf import electron_wavelength
 from thon.ops.fsc import fourier_shell_correlation
 from thon.ops.rotation import rotation_about
 
@@ -206,3 +210,23 @@ def test_unique_rotations_cover_all_but_for_symmetry(symmetry: int):
     random = rotation_from_quaternion(quaternion / np.linalg.norm(quaternion, axis=1, keepdims=True))
     trace = np.einsum("aij,sjk,bik->abs", random, operators, kept).max((1, 2))
     assert np.rad2deg(np.arccos((trace - 1) / 2)).max() < 14
+
+
+def test_tilted_beam_is_undone():
+    data = simulate(2, BOX, noise=0.0)
+    tilt = (1.5, -2.0)
+    s = np.fft.fftfreq(BOX, PIXEL)
+    frequency = torch.from_numpy(np.stack(np.meshgrid(s, s, indexing="ij"), -1))
+    optics = data.particles.optics[0]
+    coma = coma_phase(frequency, tilt, wavelength=electron_wavelength(300.0), cs=2.7).numpy()
+    coma[BOX // 2] = coma[:, BOX // 2] = 0
+    seen = np.fft.ifft2(np.fft.fft2(data.images) * np.exp(1j * coma)).real.astype(np.float32)
+    pixels = FourierPixels.of(optics, BOX * PIXEL, 12)
+    still = np.zeros((2, 2), np.int64)
+    rest = (torch.ones(2, len(pixels.index)), torch.ones(12), pixels, torch.ones(BOX, BOX))
+    plain = prepare_block(torch.from_numpy(data.images), still, *rest)
+    turn = straightening(replace(optics, beam_tilt=tilt), pixels)
+    straight = prepare_block(torch.from_numpy(seen), still, *rest, turn)
+    crooked = prepare_block(torch.from_numpy(seen), still, *rest)
+    torch.testing.assert_close(straight.summed, plain.summed, atol=2e-4, rtol=0)
+    assert (crooked.summed - plain.summed).abs().max() > 0.01

@@ -46,6 +46,11 @@ def test_a_job_on_files_and_a_chain_that_begins_with_one_do_not() -> None:
     assert not any(step.implicit for step in steps_of("numbers"))
 
 
+def test_flags_of_a_step_begin_with_a_word_that_says_something() -> None:
+    prefixes = {step.spec.name: step.prefix for step in steps_of("spa")}
+    assert [prefixes[name] for name in ("import-micrographs", "ctf-fit", "ab-initio")] == ["import", "ctf", "ab-initio"]
+
+
 def test_an_importer_of_the_very_type_is_before_one_that_gives_more(
     tmp_path: Path, dummy_jobs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

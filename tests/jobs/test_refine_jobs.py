@@ -36,7 +36,7 @@ class StoppedError(Exception):
     """Stands for being killed."""
 
 
-def test_refinement_that_was_killed_goes_on_to_the_same_bits(tmp_path: Path):
+def test_refinement_that_was_killed_goes_on_to_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     seen, how = particles(tmp_path), options(tmp_path)
     whole = refine3d((seen,), how, Context.local(tmp_path / "whole"))
     context = Context.local(tmp_path / "killed")
@@ -47,11 +47,11 @@ def test_refinement_that_was_killed_goes_on_to_the_same_bits(tmp_path: Path):
         if text.startswith("Iteration 2"):
             raise StoppedError
 
-    context.log = stop_after_two
+    monkeypatch.setattr(context, "log", stop_after_two)
     with pytest.raises(StoppedError):
         refine3d((seen,), how, context)
     said: list[str] = []
-    context.log = said.append
+    monkeypatch.setattr(context, "log", said.append)
     resumed = refine3d((seen,), how, context)
     assert said[0] == "Going on after iteration 2."
     assert isinstance(resumed, RefinedParticles)

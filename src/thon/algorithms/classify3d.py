@@ -32,6 +32,7 @@ from thon.data.particles import Particles
 from thon.ops.rotation import rotation_about, rotation_from_quaternion
 from thon.ops.symmetry import symmetry_rotations
 
+_FIRST = 2  # HEALPix order of the rotations that are all searched: 15°
 _OWN = 4.0
 """Log-likelihood that a particle's own noise in its class's map may be worth. What separates classes is a few times
 more; beyond that, particles would stay in a class for their noise."""
@@ -67,8 +68,9 @@ class Classify3dOptions(Options):
     align: bool = True
     """Search poses; otherwise particles keep those they have, and only their classes are found."""
 
-    level: Annotated[int, Unit("1"), Ge(2), Le(5)] = 3
-    """HEALPix order of the finest rotations: 2 for 15°, 3 for 7.5°, 4 for 3.7°."""
+    level: Annotated[int, Unit("1"), Ge(2), Le(6)] = 4
+    """HEALPix order of the finest rotations: 2 for 15°, 3 for 7.5°, 4 for 3.7°. Where classes differ in little, coarser
+    steps decide by how near a pose happens to lie."""
 
     local_sigma: Annotated[float, Unit("degrees"), Ge(0)] = 0.0
     """Search rotations near the last ones only, with this standard deviation; 0 for all rotations."""
@@ -137,7 +139,8 @@ class Classify3d:
         """One iteration; in the first, classes that are alike each get particles at random."""
         first = not state.records
         alike = first and len(state.references) > 1 and (state.references == state.references[0]).all()
-        correlate = first and not self.options.absolute_greyscale and self.options.align
+        known = self.options.absolute_greyscale or self.options.local_sigma > 0 or not self.options.align
+        correlate = first and not known
         most = self._most_shells(state)
         owners = self._at_random(len(state.references)) if alike else None
         if self.options.align:
@@ -177,23 +180,21 @@ class Classify3d:
     def _plan(self, state: ClassState, *, correlate: bool) -> SearchPlan:
         options, extent = self.options, state.references.shape[-1] * self.pixel_size
         generator = np.random.default_rng((self.seed, len(state.records) + 1))
+        sigma, last = options.local_sigma or None, options.level
+        first = min(_FIRST, last) if sigma is None else last - 1
         grid = RotationGrid(3, self.symmetry, np.eye(3))
         quaternion = generator.normal(size=4)
         axis = rotation_from_quaternion(quaternion / np.linalg.norm(quaternion)) @ np.array([1.0, 0, 0])
-        jitter = generator.uniform(-0.5, 0.5) * grid.step(options.level - 1)
+        jitter = generator.uniform(-0.5, 0.5) * grid.step(first)
         grid = replace(grid, turn=rotation_about(axis, jitter))
         offset = generator.uniform(-0.5, 0.5, 2) * options.offset_step
         shifts = ShiftGrid(options.offset_step, options.offset_range, (float(offset[0]), float(offset[1])))
-        sigma = options.local_sigma or None
         # References hold no more before the second step than they were filtered to.
         limit = math.ceil(extent / options.initial_lowpass) + 2
-        seen = state.shells if len(state.records) > 1 else min(state.shells, limit)
-        if correlate and sigma is None:
-            return SearchPlan(grid, shifts, options.level, (seen,), correlate=True)
-        first = options.level - 1
-        coarse = math.ceil(extent / (grid.step(first) * math.pi * options.diameter / 360 / 1.2))
-        levels = (seen,) if seen <= coarse and sigma is None else (min(coarse, seen), seen)
-        return SearchPlan(grid, shifts, first, levels, sigma, most=_MOST)
+        if len(state.records) < 2 and sigma is None:
+            return SearchPlan(grid, shifts, first, (min(state.shells, limit),), most=_MOST, correlate=correlate)
+        tell = [math.ceil(extent / (grid.step(k) * math.pi * options.diameter / 360 / 1.2)) for k in range(first, last)]
+        return SearchPlan(grid, shifts, first, (*(min(k, state.shells) for k in tell), state.shells), sigma, most=_MOST)
 
     def _step_of_known(
         self, state: ClassState, owners: Int[np.ndarray, "n"] | None, most: int, done: Callable[[int], None]

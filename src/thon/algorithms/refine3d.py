@@ -19,7 +19,7 @@ import torch
 from annotated_types import Ge, Gt, Le
 from jaxtyping import Float, Int
 
-from thon.algorithms.half_correlation import correlate_halves
+from thon.algorithms.half_correlation import HalfCorrelation, correlate_halves
 from thon.algorithms.likelihood.accuracy import pose_accuracy
 from thon.algorithms.likelihood.expectation import (
     Expectation,
@@ -42,7 +42,8 @@ from thon.ops.rotation import rotation_about, rotation_from_quaternion
 from thon.ops.symmetry import symmetry_rotations
 
 _MOST = 3000  # poses of a particle; only the first iterations, which know little, would take more
-_SOLVENT = MaskOptions(low_pass=15, extend=4, edge=6)
+_SOLVENT_RESOLUTION = 15.0  # Å
+_SOLVENT = MaskOptions(low_pass=_SOLVENT_RESOLUTION, extend=4, edge=6)
 
 
 class Refine3dOptions(Options):
@@ -89,7 +90,7 @@ class IterationRecord:
 
     Args:
         iteration: Its number, from 1.
-        resolution: Where the FSC of the halves falls below 0.143, Å.
+        resolution: Where the FSC of the halves falls below 0.143, Å; NaN where they agree no better than noise does.
         shells: Shells that took part.
         angular_step: Finest, degrees.
         offset_step: Finest, px.
@@ -247,14 +248,24 @@ class Refine3d:
     def _sphere(self, box: int) -> torch.Tensor:
         return soft_sphere(box, min(self.options.diameter / 2 / self.pixel_size, box / 2 - 5), 5, 3)
 
-    def _solvent(self, halves: torch.Tensor) -> torch.Tensor:
-        """Soft mask around the particle."""
+    def _correlate(self, halves: torch.Tensor) -> tuple[HalfCorrelation, torch.Tensor]:
+        """FSC of the halves, and the soft mask around the particle within which it was measured."""
         sphere = self._sphere(halves.shape[-1])
+
+        def within(mask: torch.Tensor) -> tuple[HalfCorrelation, torch.Tensor]:
+            order = len(symmetry_rotations(self.options.symmetry))
+            found = correlate_halves(
+                halves[0], halves[1], self.pixel_size, mask=mask, symmetry_order=order, seed=self.seed
+            )
+            return found, mask
+
         if self.mask is not None:
-            return torch.from_numpy(self.mask).float()
-        if self.options.solvent == "sphere":
-            return sphere
-        return sphere * make_mask(halves.mean(0) * sphere, self.pixel_size, _SOLVENT).mask
+            return within(torch.from_numpy(self.mask).float())
+        found = within(sphere)
+        # A map that is coarser than what the mask follows would lose its weaker parts.
+        if self.options.solvent == "sphere" or not found[0].resolution < _SOLVENT_RESOLUTION:
+            return found
+        return within(sphere * make_mask(halves.mean(0) * sphere, self.pixel_size, _SOLVENT).mask)
 
     def _is_settled(self, state: Refinement) -> bool:
         return (state.stalled[0] >= 1 and state.stalled[1] >= 1) or len(state.records) + 1 >= self.options.iterations
@@ -267,10 +278,7 @@ class Refine3d:
         sums = [one.of_class(0, symmetry) for one in found.sums]
         joined = join_halves(sums, extent / self.options.join_halves if self.options.join_halves else 0.0)
         halves = torch.stack([one.reconstruct(box) for one in sums])
-        solvent = self._solvent(halves)
-        common = correlate_halves(
-            halves[0], halves[1], self.pixel_size, mask=solvent, symmetry_order=len(symmetry), seed=self.seed
-        )
+        common, solvent = self._correlate(halves)
         curve = torch.from_numpy(np.nan_to_num(common.curves.best[:shells]))
         references = torch.stack([one.reconstruct(box, prior_precision(one.mean_weight(), curve)) for one in joined])
         if correlate:
@@ -282,7 +290,7 @@ class Refine3d:
         accuracy = pose_accuracy(
             self.particles, found.poses, state.half, references, model, self.pixel_size, shells, seed=self.seed
         )
-        record = self._record(state, expectation, found, curve, accuracy)
+        record = self._record(state, expectation, found, common.resolution, accuracy)
         return replace(
             _next(state, record, curve, box, expectation.plan, self.pixel_size),
             references=references.numpy(),
@@ -296,13 +304,17 @@ class Refine3d:
         )
 
     def _record(
-        self, state: Refinement, expectation: Expectation, found: Expected, curve: torch.Tensor,
+        self,
+        state: Refinement,
+        expectation: Expectation,
+        found: Expected,
+        resolution: float,
         accuracy: tuple[float, float],
-    ) -> IterationRecord:  # fmt: skip
+    ) -> IterationRecord:
         plan, poses = expectation.plan, found.poses
         return IterationRecord(
             iteration=len(state.records) + 1,
-            resolution=expectation.extent / max(_crossing(curve, 0.143), 1e-6),
+            resolution=resolution,
             shells=expectation.shells,
             angular_step=plan.grid.step(plan.last),
             offset_step=plan.shifts.step,
@@ -325,7 +337,7 @@ def _next(
     last = float(curve[min(record.shells, half_box) - 1])
     if record.probability > 0.1 and last > 0.2:
         shells = max(shells, record.shells + half_box // 4)
-    best = min((old.resolution for old in state.records), default=math.inf)
+    best = min((old.resolution for old in state.records if math.isfinite(old.resolution)), default=math.inf)
     gained = not state.records or record.resolution < 0.99 * best
     step = record.angular_step
     small = record.changes[0] < 0.4 * step and record.changes[1] < 0.4 * record.offset_step * pixel_size

@@ -97,8 +97,9 @@ def prefixed(flag: Flag, prefix: str) -> Flag:
 
 def to_option(flag: Flag, identifier: str, section: str) -> FieldOption:
     """The click option of a flag."""
-    form: dict[str, Any] = {"default": None, "required": flag.required, "help": flag.help}
-    form |= {"flag": flag, "section": section}
+    # A default that is None is a default to click, and what has one is not missed.
+    form: dict[str, Any] = {"required": True} if flag.required else {"default": None}
+    form |= {"help": flag.help, "flag": flag, "section": section}
     choices = _choices(flag.type)
     declaration = f"--{flag.name}"
     if flag.type is bool:

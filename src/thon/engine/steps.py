@@ -70,6 +70,8 @@ def importer_for(spec: JobSpec) -> JobSpec | None:
 
 
 def _prefixes(specs: Sequence[JobSpec]) -> list[str]:
-    """First word of each job's name, or the whole name where two share it."""
+    """First word of each job's name, or the whole name where two share it or it is too short to say anything."""
     words = [spec.name.split("-")[0] for spec in specs]
-    return [spec.name if words.count(word) > 1 else word for spec, word in zip(specs, words, strict=True)]
+    return [
+        spec.name if words.count(word) > 1 or len(word) < 3 else word for spec, word in zip(specs, words, strict=True)
+    ]

@@ -31,6 +31,12 @@ def check_particles(particles: Particles, diameter: float, classes: int = 1, *, 
         raise InputError("the particles have no CTF", mend="fit it with `thon ctf-fit` before extracting")
     used = particles.compact()
     for group in used.optics:
+        if group.odd_zernike or group.even_zernike or group.premultiplied:
+            raise InputError(
+                f"optics group '{group.name}' has Zernike aberrations or images that were multiplied by their CTF",
+                expected="images as they were taken, with beam tilt at most",
+                mend="extract them without --multiply-ctf; further aberrations cannot be corrected yet",
+            )
         if diameter > group.box * group.pixel_size:
             raise InputError(
                 f"the box of optics group '{group.name}' is too small for the diameter",

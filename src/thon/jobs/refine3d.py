@@ -6,6 +6,7 @@ run that was killed goes on from there.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -107,8 +108,9 @@ def _read_mask(options: Refine3dJobOptions, shape: tuple[int, ...], context: Con
 
 
 def _sentence(record: IterationRecord) -> str:
+    reached = f"{record.resolution:.2f} Å" if math.isfinite(record.resolution) else "no resolution yet"
     return (
-        f"Iteration {record.iteration}: {record.resolution:.2f} Å; rotations by {record.angular_step:.2g}°, "
+        f"Iteration {record.iteration}: {reached}; rotations by {record.angular_step:.2g}°, "
         f"{'near the last ones' if record.local else 'all'}; shifts by {record.offset_step:.2g} px; best poses hold "
         f"{100 * record.probability:.0f} % of the posterior; changed by {record.changes[0]:.2g}° and "
         f"{record.changes[1]:.2g} Å."

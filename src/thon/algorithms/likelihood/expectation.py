@@ -15,7 +15,14 @@ import torch
 from jaxtyping import Float, Int
 
 from thon import kernels
-from thon.algorithms.likelihood.images import BlockImages, ImageSource, circular_mask, prepare_block, transfer_function
+from thon.algorithms.likelihood.images import (
+    BlockImages,
+    ImageSource,
+    circular_mask,
+    prepare_block,
+    straightening,
+    transfer_function,
+)
 from thon.algorithms.likelihood.pixels import FourierPixels
 from thon.algorithms.likelihood.reconstruction import SpectrumSums
 from thon.algorithms.likelihood.search import (
@@ -237,6 +244,7 @@ class Expectation:
             torch.from_numpy(self.model.noise[block.group]).float(),
             pixels,
             circular_mask(optics.box, self.diameter / 2 / optics.pixel_size),
+            straightening(optics, pixels),
         )
 
     def _search_block(

@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 
 from thon.algorithms.likelihood.pixels import FourierPixels
 from thon.data.particles import ParticleCtf, ParticleOptics
+from thon.ops.aberration import coma_phase
 from thon.ops.ctf import astigmatic_defocus, contrast_transfer, electron_wavelength, phase_aberration
 
 EDGE = 5.0
@@ -105,6 +106,20 @@ def transfer_function(
     if bool((fall != 0).any()) or bool((scale != 1).any()):
         value = value * scale * torch.exp(-fall * square / 4)
     return value.float()
+
+
+def straightening(group: ParticleOptics, pixels: FourierPixels) -> Float[torch.Tensor, "2 pixels"] | None:
+    """Phase factors that undo what the beam's tilt did to the images of an optics group; None without tilt."""
+    optics = group.optics
+    if not any(group.beam_tilt) or optics.voltage is None or optics.cs is None:
+        return None
+    phase = coma_phase(
+        torch.from_numpy(pixels.frequency),
+        group.beam_tilt,
+        wavelength=electron_wavelength(optics.voltage),
+        cs=optics.cs,
+    )
+    return torch.stack([phase.cos(), -phase.sin()]).float()
 
 
 def circular_mask(box: int, radius: float) -> Float[torch.Tensor, "box box"]:
