@@ -125,10 +125,10 @@ class TestClasses:
 
     def test_two_references_find_their_own(self) -> None:
         data, kind = simulate_mixture([phantom(3), phantom(8)], 80, noise=1.0)
-        options = Classify3dOptions(diameter=100, level=2, offset_range=2, iterations=2, initial_lowpass=20)
+        options = Classify3dOptions(diameter=100, level=3, offset_range=2, initial_lowpass=20)
         run = Classify3d(data.particles, data, PIXEL, options, seed=4)
         state = run.start(np.stack([volume(3), volume(8)]))
-        for _ in range(2):
+        for _ in range(3):
             state = run.iterate(state)
         assert (state.poses.classes == kind).mean() > 0.95
 

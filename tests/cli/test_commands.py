@@ -63,6 +63,12 @@ class TestRunning:
         assert Path("OUT/J002-smooth-numbers/outputs/a/smooth.txt").exists()
         assert "J001-read-numbers" in err
 
+    def test_of_many_items_only_the_folder_is_named(self, thon: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("thon.cli.progress.NAMED", 1)
+        out = thon("totals", "a.txt", "b.txt", "-o", "OUT")[1]
+        assert "Results      2 items: OUT/J002-smooth-numbers/outputs\n" in out
+        assert "smooth.txt" not in out
+
     def test_a_step_takes_files_or_a_job(self, thon: Run) -> None:
         assert thon("smooth-numbers", "a.txt", "-o", "OUT", "--width", "1", "--no-noisy")[0] == 0
         assert thon("smooth-numbers", "OUT/J001", "--width", "1", "--no-noisy", "--smooth-scale", "2")[0] == 0

@@ -16,6 +16,9 @@ from thon.job.folder import JobFolder
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
+NAMED = 20
+"""Items of a job up to which the files of each are named at the end; of more only their folder is."""
+
 STARTS = {"new": "", "resumed": " (resumed)", "kept": " (finished before; kept)"}
 
 
@@ -129,6 +132,10 @@ class BarTeller(Teller):
         """Print where the results are, on stdout."""
         for folder in run.jobs:
             record = folder.read()
+            many = sum(bool(result.results) for result in record.results.values())
+            if many > NAMED:
+                print(f"{'Results':<12} {many} items: {shown(folder.outputs)}")
+                continue
             for item, result in record.results.items():
                 for title, path in result.results.items():
                     print(f"{title:<12} {item}: {shown(folder.path / path)}")

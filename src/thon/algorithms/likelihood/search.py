@@ -55,6 +55,10 @@ class SearchPlan:
         """Last level."""
         return self.first + len(self.shells) - 1
 
+    def margin(self, level: int) -> float:
+        """How far from a rotation of a level most of its children on the last one lie, degrees."""
+        return 0.5 * self.grid.step(level) if level < self.last else 0.0
+
     def most_on(self, level: int) -> int:
         """Number of poses of a particle on a level after which no more are kept."""
         return self.most if level == self.last else 1_000_000_000
@@ -300,17 +304,15 @@ class PoseSearch:
         plan, grid = self.plan, self.plan.grid
         assert plan.sigma is not None
         assert block.last is not None
-        parent = min(3, plan.first)
-        reach = np.deg2rad(3 * plan.sigma)
+        level = min(3, plan.first)
         last = quaternion_from_rotation(block.last).astype(np.float32)
-        margin = np.deg2rad(0.95 * grid.step(parent)) if parent < plan.first else 0.0
-        particles, rotations = np.nonzero(np.abs(last @ quaternions(grid, parent).T) > np.cos((reach + margin) / 2))
-        for level in range(parent, plan.first):
+        reach = np.deg2rad(3 * plan.sigma + plan.margin(level))
+        particles, rotations = np.nonzero(np.abs(last @ quaternions(grid, level).T) > np.cos(reach / 2))
+        while level < plan.first:
             numbers = grid.children(level, rotations)
-            particles, rotations = np.repeat(particles, numbers.shape[1]), numbers.ravel()
-            margin = np.deg2rad(0.95 * grid.step(level + 1)) if level + 1 < plan.first else 0.0
-            trace = np.einsum("nij,nij->n", grid.matrices(level + 1, rotations), block.last[particles])
-            near = trace > 1 + 2 * np.cos(reach + margin)
+            particles, rotations, level = np.repeat(particles, numbers.shape[1]), numbers.ravel(), level + 1
+            trace = np.einsum("nij,nij->n", grid.matrices(level, rotations), block.last[particles])
+            near = trace > 1 + 2 * np.cos(np.deg2rad(3 * plan.sigma + plan.margin(level)))
             particles, rotations = particles[near], rotations[near]
         return particles, rotations
 
@@ -356,7 +358,7 @@ class PoseSearch:
         scores += self.references.log_prior[classes].repeat_interleave(length)[:, None]
         group = np.repeat(np.arange(len(length)), length.numpy())
         if plan.sigma is not None:
-            scores += self._near_prior(block, rotations, group, tried.particles)
+            scores += self._near_prior(block, rotations, group, tried.particles, plan.margin(level))
         if empty is not None:
             scores.masked_fill_(torch.from_numpy(empty)[group], -torch.inf)
         weights, largest, likelihood, significant = kernels.pose_posterior(
@@ -379,14 +381,18 @@ class PoseSearch:
         rotations: Float[np.ndarray, "groups children 3 3"],
         group: Int[np.ndarray, "rows"],
         particles: Int[np.ndarray, "rows"],
+        margin: float,
     ) -> Float[torch.Tensor, "rows children"]:
-        """Logarithm of a normal distribution of the angle to each particle's last rotation; nothing beyond 3 sigma."""
+        """Logarithm of a normal distribution of the angle to each particle's last rotation; nothing beyond 3 sigma.
+
+        Of a rotation that stands for its children, the angle is about the least that one of them has.
+        """
         assert self.plan.sigma is not None
         assert block.last is not None
         pairs, place = np.unique(group * len(block) + particles, return_inverse=True)
         of_group, of_particle = np.divmod(pairs, len(block))
         trace = np.einsum("pcij,pij->pc", rotations[of_group], block.last[of_particle])
-        angle = np.rad2deg(np.arccos(np.clip((trace - 1) / 2, -1, 1)))
+        angle = np.maximum(np.rad2deg(np.arccos(np.clip((trace - 1) / 2, -1, 1))) - margin, 0)
         prior = np.where(angle < 3 * self.plan.sigma + 1e-3, -0.5 * (angle / self.plan.sigma) ** 2, -1e4)
         return torch.from_numpy(prior[place]).float()
 
