@@ -121,9 +121,8 @@ def main() -> None:
         seconds = time.process_time() - begun
         how = align_volumes(found, torch.from_numpy(truth), pixel_size, AlignVolumesOptions(either_hand=True))
         turned = move_volume(flip_hand(found) if how.flipped else found, how.rotation, how.shift / pixel_size)
-        print(
-            f"{'mirror image, ' if how.flipped else ''}{compare_maps(turned, torch.from_numpy(truth), pixel_size, mask)}"
-        )
+        compared = compare_maps(turned, torch.from_numpy(truth), pixel_size, mask)
+        print(f"{'mirror image, ' if how.flipped else ''}{compared}")
     else:
         options = Refine3dOptions(diameter=arguments.diameter, symmetry=arguments.symmetry, initial_lowpass=40)
         state = refine(blind, truth, pixel_size, options, arguments.seed)

@@ -290,7 +290,9 @@ class Refine3d:
         accuracy = pose_accuracy(
             self.particles, found.poses, state.half, references, model, self.pixel_size, shells, seed=self.seed
         )
-        record = self._record(state, expectation, found, common.resolution, accuracy)
+        # Beyond the shells that took part the halves share nothing but the mask.
+        resolution = max(extent / shells, common.resolution) if math.isfinite(common.resolution) else math.nan
+        record = self._record(state, expectation, found, resolution, accuracy)
         return replace(
             _next(state, record, curve, box, expectation.plan, self.pixel_size),
             references=references.numpy(),
@@ -350,8 +352,10 @@ def _next(
     if plan.grid.step(level) > target and level < 7:
         level += 1
         stalled = (0, 0)
-    new_step = min(record.offset_step, max(0.25, 0.75 * record.accuracy[1] / pixel_size))
-    reach = min(record.offset_range, max(3 * new_step, 3 * record.changes[1] / pixel_size))
+    told = max(0.25, 0.75 * record.accuracy[1] / pixel_size)
+    reach = min(record.offset_range, max(3 * told, 3 * record.changes[1] / pixel_size))
+    # No finer than an eighth of the range: the number of shifts grows with the square.
+    new_step = min(record.offset_step, max(told, reach / 8))
     return replace(
         state,
         shells=min(half_box, shells),

@@ -306,13 +306,15 @@ class PoseSearch:
         assert block.last is not None
         level = min(3, plan.first)
         last = quaternion_from_rotation(block.last).astype(np.float32)
-        reach = np.deg2rad(3 * plan.sigma + plan.margin(level))
+        # The farthest child of a rotation lies about one step from it.
+        reach = np.deg2rad(3 * plan.sigma + plan.margin(plan.first) + (plan.first - level) * grid.step(level))
         particles, rotations = np.nonzero(np.abs(last @ quaternions(grid, level).T) > np.cos(reach / 2))
         while level < plan.first:
             numbers = grid.children(level, rotations)
             particles, rotations, level = np.repeat(particles, numbers.shape[1]), numbers.ravel(), level + 1
             trace = np.einsum("nij,nij->n", grid.matrices(level, rotations), block.last[particles])
-            near = trace > 1 + 2 * np.cos(np.deg2rad(3 * plan.sigma + plan.margin(level)))
+            reach = np.deg2rad(3 * plan.sigma + plan.margin(plan.first) + (plan.first - level) * grid.step(level))
+            near = trace > 1 + 2 * np.cos(reach)
             particles, rotations = particles[near], rotations[near]
         return particles, rotations
 
