@@ -14,6 +14,8 @@ from jaxtyping import Float, Int
 
 from thon.ops.healpix import pixel_count, pixel_directions
 
+_NORTH, _SOUTH = 4, 8  # of HEALPix's twelve faces, those before lie about one pole and those from there on the other
+
 
 @dataclass(frozen=True)
 class RotationGrid:
@@ -61,6 +63,10 @@ class RotationGrid:
         direction, angle = np.divmod(rotations, self.angles(level))
         psi = np.deg2rad((angle + 0.5) * self.step(level))
         polar = pixel_directions(level, direction) if self.dimensions == 3 else np.zeros((len(direction), 2))
+        # About the poles azimuths of neighbours differ much. There, in-plane angles are counted from a direction that
+        # does not turn with the azimuth, or children would not lie near their parents.
+        face = direction // 4**level
+        psi = psi + polar[:, 1] * np.where(face < _NORTH, -1, np.where(face >= _SOUTH, 1, 0))
         return self.turn @ _from_angles(polar[:, 1], polar[:, 0], psi)
 
     def unique(self, level: int) -> Int[np.ndarray, "n"]:

@@ -161,14 +161,19 @@ class Posterior:
     likelihood: Float[torch.Tensor, "n"]
     significant: Int[torch.Tensor, "n"]
 
+    @classmethod
+    def joined(cls, parts: list[Posterior]) -> Posterior:
+        """Those of particles that were searched a part at a time, in order."""
+        largest, likelihood, significant = (
+            torch.cat([getattr(one, name) for one in parts]) for name in ("largest", "likelihood", "significant")
+        )
+        poses = Candidates.joined([one.poses for one in parts])
+        return cls(poses, parts[0].level, largest, likelihood, significant)
+
 
 def in_plane(rotations: Float[np.ndarray, "*n 3 3"]) -> Float[torch.Tensor, "*n 3 2"]:
     """Places in a reference's spectrum of an image's rows and columns, for rotations of references into images."""
     return torch.from_numpy(np.ascontiguousarray(np.swapaxes(rotations, -1, -2)[..., 1:], np.float32))
-
-
-Summary = tuple[Float[torch.Tensor, "n"], Float[torch.Tensor, "n"], Int[torch.Tensor, "n"]]
-"""Largest share of one pose, logarithm of the sum of all weights, and number of poses kept, by particle."""
 
 
 @dataclass(frozen=True)
@@ -240,13 +245,10 @@ class PoseSearch:
             self._search_part(block, dense, np.arange(first, min(first + size, len(block))))
             for first in range(0, len(block), size)
         ]
-        joined = Candidates.joined([part[0] for part in parts])
-        largest, likelihood, significant = (torch.cat([part[1][k] for part in parts]) for k in range(3))
-        return Posterior(joined, self.plan.first, largest, likelihood, significant)
+        return Posterior.joined(parts)
 
-    def _search_part(
-        self, block: SearchBlock, dense: DenseSlices, chosen: Int[np.ndarray, "n"]
-    ) -> tuple[Candidates, Summary]:
+    def _search_part(self, block: SearchBlock, dense: DenseSlices, chosen: Int[np.ndarray, "n"]) -> Posterior:
+        """Poses kept of some particles, whose own numbers in the block they have."""
         count, shifts = dense.values.shape[-1], len(self.plan.shifts.coarse)
         images, weights = block.images.compared[chosen, :, :count], block.images.weights[chosen, :count]
         turned = turn_all(images, self.coarse_ramps[..., :count])
@@ -254,7 +256,7 @@ class PoseSearch:
         norm = (weights @ dense.power.T)[:, None]
         if self.plan.correlate:
             scores = cross / norm.clamp(min=1e-30).sqrt()
-            posterior, summary = _only_best(scores)
+            posterior, largest, likelihood, significant = _only_best(scores)
         else:
             scores = cross.sub_(norm).add_(torch.from_numpy(block.prior[chosen]).float()[:, :, None])
             scores += self.references.log_prior[dense.classes]
@@ -262,7 +264,7 @@ class PoseSearch:
                 stay = torch.from_numpy(block.last_class[chosen])[:, None, None] == dense.classes
                 scores.masked_fill_(~stay, -torch.inf)
             owner = torch.arange(len(chosen)).repeat_interleave(shifts)
-            posterior, *summary = kernels.pose_posterior(
+            posterior, largest, likelihood, significant = kernels.pose_posterior(
                 scores.flatten(0, 1), owner, len(chosen), self.plan.share, self.plan.most_on(self.plan.first)
             )
             posterior = posterior.unflatten(0, (len(chosen), shifts))
@@ -274,7 +276,7 @@ class PoseSearch:
             dense.classes.numpy()[place],
             posterior[particle, shift, place].numpy(),
         )
-        return kept, (summary[0], summary[1], summary[2])
+        return Posterior(kept, self.plan.first, largest, likelihood, significant)
 
     def _search_near(self, block: SearchBlock) -> Posterior:
         """Poses kept of the rotations near each particle's last one and all coarse shifts."""
@@ -445,9 +447,11 @@ def _product(a: Float[np.ndarray, "4"], b: Float[np.ndarray, "n 4"]) -> Float[np
     )
 
 
-def _only_best(scores: Float[torch.Tensor, "n shifts slices"]) -> tuple[torch.Tensor, Summary]:
+def _only_best(
+    scores: Float[torch.Tensor, "n shifts slices"],
+) -> tuple[torch.Tensor, Float[torch.Tensor, "n"], Float[torch.Tensor, "n"], Int[torch.Tensor, "n"]]:
     """All weight on each particle's best pose."""
     best, place = scores.flatten(1).max(1)
     weights = torch.zeros_like(scores).flatten(1).scatter_(1, place[:, None], 1.0).view_as(scores)
     one = torch.ones(len(scores))
-    return weights, (one, best, one.long())
+    return weights, one, best, one.long()
