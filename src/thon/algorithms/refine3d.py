@@ -342,7 +342,8 @@ def _next(
     best = min((old.resolution for old in state.records if math.isfinite(old.resolution)), default=math.inf)
     gained = not state.records or record.resolution < 0.99 * best
     step = record.angular_step
-    small = record.changes[0] < 0.4 * step and record.changes[1] < 0.4 * record.offset_step * pixel_size
+    # The grid is turned and moved at random in each iteration: poses that change by less than its steps stand still.
+    small = record.changes[0] < step and record.changes[1] < record.offset_step * pixel_size
     settled = small or all(
         change >= 0.9 * least for change, least in zip(record.changes, state.best_changes, strict=True)
     )
