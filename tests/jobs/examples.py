@@ -156,6 +156,8 @@ EXAMPLES: dict[str, Callable[[Path], list[str]]] = {
     "reconstruct-particles": lambda folder: [str(write_simulated(folder, poses=True)), "--diameter", "100"],
     "project": lambda folder: [str(write_phantom(folder)), "--angular-step", "60"],
     "expand-symmetry": lambda folder: [*_particles(folder), "--symmetry", "D2"],
+    "spa": lambda folder: [str(_picked(folder)), "--diameter", "180"],
+    "spa-movies": lambda folder: [str(write_movie(folder / "movie.mrc")), "--dose", "12", "--diameter", "180"],
     "live": lambda folder: [str(write_tilt_movies(folder).parent), "--idle", "0", "--settle", "0.1", *NO_PATCHES],
 }
 """What is typed after `thon JOB`, without the output folder."""
