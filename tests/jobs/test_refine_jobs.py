@@ -127,3 +127,10 @@ def test_ab_initio_map_is_made_from_particles_alone(tmp_path: Path):
 def test_ab_initio_refuses_an_unknown_group(tmp_path: Path):
     with pytest.raises(InputError, match="C99"):
         ab_initio((particles(tmp_path),), AbInitioOptions(symmetry="Z3"), Context.local(tmp_path / "job"))
+
+
+def test_halves_that_share_images_are_refused(tmp_path: Path):
+    seen = particles(tmp_path)
+    twice = replace(seen.select(np.repeat(np.arange(10), 2)), half=np.tile([1, 2], 10))
+    with pytest.raises(InputError, match="10 in both"):
+        refine3d((twice,), options(tmp_path), Context.local(tmp_path / "job"))

@@ -58,6 +58,13 @@ def plan_refine3d(particles: tuple[Particles, ...], options: Refine3dJobOptions,
 @whole(title="Refine 3D", stage="refine", plan=plan_refine3d)
 def refine3d(particles: tuple[Particles, ...], options: Refine3dJobOptions, context: Context) -> RefinedParticles:
     joined = check_particles(join_particles(particles), options.diameter)
+    shared = joined.in_both_halves()
+    if len(shared):
+        raise InputError(
+            "half sets share images, so they are not independent",
+            got=f"{len(shared)} in both, the first {joined.image_name(int(shared[0]))}",
+            mend="`thon remove-duplicates`, or give particles without half sets",
+        )
     reference, pixel_size = read_map(_reference(particles, options, context))
     mask = _read_mask(options, reference.shape, context)
     torch.set_num_threads(context.threads)

@@ -146,6 +146,45 @@ def make_blocks(particles: Particles, halves: Int[np.ndarray, "n"], size: int) -
     return blocks
 
 
+def read_block(
+    particles: Particles,
+    source: ImageSource,
+    model: NoiseModel,
+    block: Block,
+    moves: Int[np.ndarray, "n 2"],
+    pixels: FourierPixels,
+    diameter: float,
+    *,
+    correct: bool = True,
+) -> BlockImages:
+    """Spectra of a block of particles.
+
+    Args:
+        particles: All particles.
+        source: Their images.
+        model: Noise, scales and norms.
+        block: Which.
+        moves: Whole pixels (y, x) that each particle lies off its image's centre.
+        pixels: Pixels that take part.
+        diameter: Of the mask around particles, Å.
+        correct: Whether the CTF is taken into account.
+    """
+    optics = particles.optics[block.group]
+    ctf = particles.ctf.select(block.indices) if correct and particles.ctf is not None else None
+    transfer = transfer_function(ctf, len(block.indices), optics, pixels)
+    scale = np.append(model.scale, 1.0)[particles.micrograph[block.indices]]
+    raw = torch.from_numpy(np.ascontiguousarray(source.read(block.indices), np.float32))
+    return prepare_block(
+        raw / torch.from_numpy(model.norm[block.indices]).float()[:, None, None],
+        moves,
+        transfer * torch.from_numpy(scale).float()[:, None],
+        torch.from_numpy(model.noise[block.group]).float(),
+        pixels,
+        circular_mask(optics.box, diameter / 2 / optics.pixel_size),
+        straightening(optics, pixels),
+    )
+
+
 @dataclass(frozen=True)
 class Expectation:
     """One expectation step over particles.
@@ -159,7 +198,6 @@ class Expectation:
         extent: Side of the references' box, Å.
         shells: Shells of the spectra that are summed.
         diameter: Of the mask around particles, Å.
-        keep_classes: Whether particles stay in the class they have.
     """
 
     particles: Particles
@@ -170,7 +208,6 @@ class Expectation:
     extent: float
     shells: int
     diameter: float
-    keep_classes: bool = False
 
     def run(self, poses: Poses, blocks: Sequence[Block], done: Callable[[int], None] = lambda count: None) -> Expected:
         """Do all blocks.
@@ -215,7 +252,7 @@ class Expectation:
     ) -> tuple[BlockStatistics, Poses]:
         optics = self.particles.optics[block.group]
         moves = np.round(poses.shift[block.indices] / optics.pixel_size).astype(np.int64)
-        images = self._images(block, moves, search.pixels)
+        images = read_block(self.particles, self.source, self.model, block, moves, search.pixels, self.diameter)
         found = search.run(self._search_block(block, images, moves, poses))
         statistics = self._sum(block, images, moves, found, search, sums, lock)
         shifts = (search.plan.shifts.fine if found.poses.fine else search.plan.shifts.coarse)[found.poses.shifts]
@@ -229,23 +266,6 @@ class Expectation:
             significant=found.significant.numpy(),
         )
         return statistics, new
-
-    def _images(self, block: Block, moves: Int[np.ndarray, "n 2"], pixels: FourierPixels) -> BlockImages:
-        particles, optics = self.particles, self.particles.optics[block.group]
-        ctf = None if particles.ctf is None else particles.ctf.select(block.indices)
-        transfer = transfer_function(ctf, len(block.indices), optics, pixels)
-        scale = np.append(self.model.scale, 1.0)[particles.micrograph[block.indices]]
-        raw = torch.from_numpy(np.ascontiguousarray(self.source.read(block.indices), np.float32))
-        raw = raw / torch.from_numpy(self.model.norm[block.indices]).float()[:, None, None]
-        return prepare_block(
-            raw,
-            moves,
-            transfer * torch.from_numpy(scale).float()[:, None],
-            torch.from_numpy(self.model.noise[block.group]).float(),
-            pixels,
-            circular_mask(optics.box, self.diameter / 2 / optics.pixel_size),
-            straightening(optics, pixels),
-        )
 
     def _search_block(
         self, block: Block, images: BlockImages, moves: Int[np.ndarray, "n 2"], poses: Poses
@@ -261,7 +281,6 @@ class Expectation:
             prior(self.plan.shifts.coarse),
             prior(self.plan.shifts.fine),
             None if self.plan.sigma is None else poses.rotation[block.indices],
-            poses.classes[block.indices] if self.keep_classes else None,
         )
 
     def _sum(

@@ -69,7 +69,7 @@ def prepare_block(
     )
     whole, masked = pixels.gather(centred), pixels.gather(centred * mask)
     if turn is not None:
-        whole, masked = (_times(spectra, turn) for spectra in (whole, masked))
+        whole, masked = (times(spectra, turn) for spectra in (whole, masked))
     shell = torch.from_numpy(pixels.shell)
     by_noise = transfer / noise[shell]
     power = images.new_zeros((len(images), pixels.shells)).index_add_(1, shell, masked.square().sum(1))
@@ -130,6 +130,9 @@ def circular_mask(box: int, radius: float) -> Float[torch.Tensor, "box box"]:
     return 0.5 + 0.5 * torch.cos(math.pi * ((distance - radius) / EDGE).clamp(0, 1))
 
 
-def _times(spectra: Float[torch.Tensor, "n 2 pixels"], factor: Float[torch.Tensor, "2 pixels"]) -> torch.Tensor:
-    (a, b), (c, d) = spectra.unbind(1), factor
-    return torch.stack([a * c - b * d, a * d + b * c], 1)
+def times(
+    spectra: Float[torch.Tensor, "n 2 pixels"], factor: Float[torch.Tensor, "*n 2 pixels"]
+) -> Float[torch.Tensor, "n 2 pixels"]:
+    """Spectra times complex factors, one for all or one for each."""
+    (a, b), (c, d) = spectra.unbind(-2), factor.unbind(-2)
+    return torch.stack([a * c - b * d, a * d + b * c], -2)

@@ -21,8 +21,9 @@ from thon.algorithms.likelihood.expectation import (
     NoiseModel,
     Poses,
     make_blocks,
+    read_block,
 )
-from thon.algorithms.likelihood.images import BlockImages, ImageSource, circular_mask, prepare_block, transfer_function
+from thon.algorithms.likelihood.images import BlockImages, ImageSource, times
 from thon.algorithms.likelihood.pixels import FourierPixels
 from thon.algorithms.likelihood.reconstruction import SpectrumSums
 from thon.algorithms.likelihood.references import PADDING
@@ -125,24 +126,13 @@ class KnownPoses:
 
     def _images(self, block: Block, pixels: FourierPixels) -> BlockImages:
         """Spectra of a block, each moved to its exact centre."""
-        particles, optics = self.particles, self.particles.optics[block.group]
-        known = particles.ctf if self.correct else None
-        ctf = None if known is None else known.select(block.indices)
-        scale = np.append(self.model.scale, 1.0)[particles.micrograph[block.indices]]
-        transfer = transfer_function(ctf, len(block.indices), optics, pixels)
-        raw = torch.from_numpy(np.ascontiguousarray(self.source.read(block.indices), np.float32))
-        shift = self.poses.shift[block.indices] / optics.pixel_size
+        shift = self.poses.shift[block.indices] / self.particles.optics[block.group].pixel_size
         moves = np.round(shift).astype(np.int64)
-        images = prepare_block(
-            raw / torch.from_numpy(self.model.norm[block.indices]).float()[:, None, None],
-            moves,
-            transfer * torch.from_numpy(scale).float()[:, None],
-            torch.from_numpy(self.model.noise[block.group]).float(),
-            pixels,
-            circular_mask(optics.box, self.diameter / 2 / optics.pixel_size),
+        images = read_block(
+            self.particles, self.source, self.model, block, moves, pixels, self.diameter, correct=self.correct
         )
         ramps = pixels.ramps(shift - moves)
-        return replace(images, compared=_times(images.compared, ramps), summed=_times(images.summed, ramps))
+        return replace(images, compared=times(images.compared, ramps), summed=times(images.summed, ramps))
 
     def _places(self, pixels: FourierPixels) -> Float[torch.Tensor, "2 pixels"]:
         return torch.from_numpy(
@@ -219,8 +209,3 @@ def _weighted(
     """Values and weights of some images, as far as they belong to a class."""
     factor = share[kept].float()
     return images.summed[kept] * factor[:, None, None], images.weights[kept] * factor[:, None]
-
-
-def _times(spectra: Float[torch.Tensor, "n 2 pixels"], factor: Float[torch.Tensor, "n 2 pixels"]) -> torch.Tensor:
-    (a, b), (c, d) = spectra.unbind(1), factor.unbind(1)
-    return torch.stack([a * c - b * d, a * d + b * c], 1)

@@ -185,14 +185,12 @@ class SearchBlock:
         prior: Logarithm of the prior of each coarse shift.
         fine_prior: The same of each fine shift.
         last: Last rotation of each, where the search stays near it.
-        last_class: Class that each must stay in, where given.
     """
 
     images: BlockImages
     prior: Float[np.ndarray, "n coarse_shifts"]
     fine_prior: Float[np.ndarray, "n fine_shifts"]
     last: Float[np.ndarray, "n 3 3"] | None = None
-    last_class: Int[np.ndarray, "n"] | None = None
 
     def __len__(self) -> int:
         return len(self.prior)
@@ -260,9 +258,6 @@ class PoseSearch:
         else:
             scores = cross.sub_(norm).add_(torch.from_numpy(block.prior[chosen]).float()[:, :, None])
             scores += self.references.log_prior[dense.classes]
-            if block.last_class is not None:
-                stay = torch.from_numpy(block.last_class[chosen])[:, None, None] == dense.classes
-                scores.masked_fill_(~stay, -torch.inf)
             owner = torch.arange(len(chosen)).repeat_interleave(shifts)
             posterior, largest, likelihood, significant = kernels.pose_posterior(
                 scores.flatten(0, 1), owner, len(chosen), self.plan.share, self.plan.most_on(self.plan.first)
@@ -291,11 +286,8 @@ class PoseSearch:
         empty = place >= begin[owner + 1][:, None]
         numbers = rotations[np.where(empty, begin[owner + 1][:, None] - 1, place)]
         classes = np.arange(len(self.references.spectra))
-        if block.last_class is None:
-            which = np.tile(classes, len(owner))
-            owner, numbers, empty = (np.repeat(values, len(classes), 0) for values in (owner, numbers, empty))
-        else:
-            which = block.last_class[owner]
+        which = np.tile(classes, len(owner))
+        owner, numbers, empty = (np.repeat(values, len(classes), 0) for values in (owner, numbers, empty))
         shifts = len(self.plan.shifts.coarse)
         rows = np.repeat(owner, shifts)
         tried = _Tried(which, numbers, np.arange(len(owner) + 1) * shifts, rows, np.tile(np.arange(shifts), len(owner)))
