@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -134,3 +136,22 @@ def test_halves_that_share_images_are_refused(tmp_path: Path):
     twice = replace(seen.select(np.repeat(np.arange(10), 2)), half=np.tile([1, 2], 10))
     with pytest.raises(InputError, match="10 in both"):
         refine3d((twice,), options(tmp_path), Context.local(tmp_path / "job"))
+
+
+def test_two_processes_find_the_same_bits_as_one(tmp_path: Path):
+    star, reference = write_simulated(tmp_path, 100), write_phantom(tmp_path)
+    found: list[Path] = []
+    for count in (1, 2):
+        out = tmp_path / f"by{count}"
+        given = ["--reference", str(reference), "--diameter", "100", "--iterations", "2", "--offset-range", "2"]
+        how = ["--workers", str(count), "--threads", str(count), "--initial-lowpass", "30"]
+        command = [sys.executable, "-m", "thon.cli.main", "refine3d", str(star), "-o", str(out), *given, *how]
+        subprocess.run(command, check=True, capture_output=True, text=True)
+        found.append(next(out.glob("*-refine3d")) / "outputs" / "all")
+        assert not list(found[-1].parents[1].glob(".tmp-*"))
+    names = sorted(file.name for file in found[0].glob("*.mrc"))
+    assert "run_half1_class001_unfil.mrc" in names
+    for name in names:
+        np.testing.assert_array_equal(*(read_map(folder / name)[0] for folder in found))
+    records = [(folder / "record.json").read_text() for folder in found]
+    assert records[0] == records[1]

@@ -75,6 +75,10 @@ class Classify3dOptions(Options):
     local_sigma: Annotated[float, Unit("degrees"), Ge(0)] = 0.0
     """Search rotations near the last ones only, with this standard deviation; 0 for all rotations."""
 
+    relax_symmetry: str = "C1"
+    """Point group that the last poses were found with and that classes may lack: a local search looks near all poses
+    that it makes equal, as RELION's --relax_sym does."""
+
     offset_range: Annotated[float, Unit("px"), Gt(0)] = 5.0
     """Shifts are searched so far from the last ones."""
 
@@ -194,7 +198,8 @@ class Classify3d:
         if len(state.records) < 2 and sigma is None:
             return SearchPlan(grid, shifts, first, (min(state.shells, limit),), most=_MOST, correlate=correlate)
         tell = [math.ceil(extent / (grid.step(k) * math.pi * options.diameter / 360 / 1.2)) for k in range(first, last)]
-        return SearchPlan(grid, shifts, first, (*(min(k, state.shells) for k in tell), state.shells), sigma, most=_MOST)
+        shells = (*(min(k, state.shells) for k in tell), state.shells)
+        return SearchPlan(grid, shifts, first, shells, sigma, symmetry_rotations(options.relax_symmetry), most=_MOST)
 
     def _step_of_known(
         self, state: ClassState, owners: Int[np.ndarray, "n"] | None, most: int, done: Callable[[int], None]

@@ -38,6 +38,7 @@ from thon.algorithms.mask import MaskOptions, make_mask
 from thon.base.options import Options, Unit
 from thon.data.maps import ShellCurves
 from thon.data.particles import Particles
+from thon.ops.fourier import half_spectrum
 from thon.ops.rotation import rotation_about, rotation_from_quaternion
 from thon.ops.symmetry import symmetry_rotations
 
@@ -235,7 +236,7 @@ class Refine3d:
             return SearchPlan(grid, shifts, options.first_level + 1, (coarse,), correlate=True)
         local = grid.step(state.level) <= options.local_from
         # A level that is much coarser than the last would drop poses that only the last can tell.
-        first = min(4, state.level) if local else max(options.first_level, state.level - 1)
+        first = max(options.first_level + 1, state.level - 2) if local else max(options.first_level, state.level - 1)
         sizes = [min(shells, self._shells_of(grid.step(level), box)) for level in range(first, state.level)]
         sigma = 2 * grid.step(state.level) if local else None
         return SearchPlan(grid, shifts, first, (*sizes, shells), sigma, most=_MOST)
@@ -393,7 +394,7 @@ def low_pass(volume: Float[torch.Tensor, "*batch z y x"], shells: float) -> Floa
     axes = [torch.fft.fftfreq(box) * box, torch.fft.fftfreq(box) * box, torch.fft.rfftfreq(box) * box]
     radius = (axes[0][:, None, None] ** 2 + axes[1][:, None] ** 2 + axes[2] ** 2).sqrt()
     keep = 0.5 + 0.5 * torch.cos(math.pi * ((radius - shells + 1) / 2).clamp(0, 1))
-    return torch.fft.irfftn(torch.fft.rfftn(volume, dim=(-3, -2, -1)) * keep, s=(box, box, box), dim=(-3, -2, -1))
+    return torch.fft.irfftn(half_spectrum(volume, 3) * keep, s=(box, box, box), dim=(-3, -2, -1))
 
 
 def pose_changes(before: Poses, after: Poses, symmetry: Float[np.ndarray, "operators 3 3"]) -> tuple[float, float]:

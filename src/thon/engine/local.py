@@ -12,7 +12,8 @@ from collections.abc import Callable
 from thon.base.errors import JobError
 from thon.job.events import Event, parse_event
 from thon.job.folder import JobFolder
-from thon.job.worker import INTERRUPTED, PARENT
+from thon.job.ranks import PARENT
+from thon.job.worker import INTERRUPTED
 
 Watch = Callable[[JobFolder, Event], None]
 

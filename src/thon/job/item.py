@@ -86,15 +86,24 @@ def run_item(path: Path, item: str, resources: Resources) -> Outcome:
     return Outcome(item, done, used)
 
 
-def call_job(folder: JobFolder, work: Work, outputs: Path, emit: Callable[[Event], None]) -> tuple[Any, Context]:
+def call_job(
+    folder: JobFolder, work: Work, outputs: Path, emit: Callable[[Event], None], *, home: Path | None = None
+) -> tuple[Any, Context]:
     """Call the job's function on one item; returns what it yielded, and its context.
+
+    Args:
+        folder: The job.
+        work: The item.
+        outputs: Where its outputs go.
+        emit: Takes the events.
+        home: Where previews, checkpoints and scratch files lie, if not in the job's folder.
 
     Raises:
         StoreError: An input is gone, or the outputs will not fit on the disk.
         InputError: An input's type does not connect, or the options are no longer valid.
         JobError: It yielded the wrong type.
     """
-    context = _context(folder, work, outputs, emit)
+    context = _context(home or folder.path, work, outputs, emit)
     try:
         arguments = item_arguments(folder, work)
         _check_plan(folder, work.spec, arguments, context)
@@ -190,14 +199,14 @@ def job_folder(root: Path, job: str) -> JobFolder:
     return JobFolder(matches[0])
 
 
-def _context(folder: JobFolder, work: Work, outputs: Path, emit: Callable[[Event], None]) -> Context:
+def _context(home: Path, work: Work, outputs: Path, emit: Callable[[Event], None]) -> Context:
     digest = hashlib.sha256(f"{work.seed}/{work.item}".encode()).digest()
     return Context(
         item=work.item,
         folder=outputs,
-        previews=folder.path / "previews" / work.item,
-        scratch=Path(tempfile.mkdtemp(prefix=".tmp-scratch-", dir=folder.path)),
-        checkpoints=folder.path / "checkpoints" / work.item,
+        previews=home / "previews" / work.item,
+        scratch=Path(tempfile.mkdtemp(prefix=".tmp-scratch-", dir=home)),
+        checkpoints=home / "checkpoints" / work.item,
         resources=work.resources,
         seed=int.from_bytes(digest[:4], "little"),
         emit=emit,
@@ -259,6 +268,8 @@ def as_thon_error(error: BaseException, path: Path) -> ThonError:
     """What to tell a person of any error."""
     if isinstance(error, ThonError):
         return error
+    if isinstance(error, ConnectionError):
+        return JobError(str(error), mend="if memory ran out, use fewer --workers; then `thon resume`")
     if isinstance(error, MemoryError):
         return JobError("out of memory", mend="give a lower --memory or fewer --workers, or a larger bin")
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):

@@ -15,9 +15,11 @@ from pathlib import Path
 from thon.base.errors import JobError
 from thon.job.folder import JobFolder
 from thon.job.item import Outcome, run_item
-from thon.job.machine import job_resources, share
+from thon.job.machine import job_resources, process_count, share
 from thon.job.plan import Resources
+from thon.job.ranks import followed
 from thon.job.record import JobRecord
+from thon.job.registry import load_job
 
 
 def run_items(folder: JobFolder, record: JobRecord) -> None:
@@ -29,13 +31,18 @@ def run_items(folder: JobFolder, record: JobRecord) -> None:
     """
     finished = set(folder.items())
     pending = [item for item in record.items if item not in finished]
-    workers = min(record.settings.workers, len(pending))
+    spreads = load_job(record.type).spreads
+    workers = process_count(record) if spreads else min(record.settings.workers, len(pending))
     resources = share(job_resources(record), max(workers, 1))
-    outcomes = _one_by_one(folder, pending, resources) if workers <= 1 else _pooled(folder, pending, resources, workers)
-    for outcome in outcomes:
-        record.results[outcome.item] = outcome.result
-        record.used |= outcome.used
-        folder.write(record)
+    if spreads or workers <= 1:
+        outcomes = _one_by_one(folder, pending, resources)
+    else:
+        outcomes = _pooled(folder, pending, resources, workers)
+    with followed(folder, workers if spreads and pending else 1):
+        for outcome in outcomes:
+            record.results[outcome.item] = outcome.result
+            record.used |= outcome.used
+            folder.write(record)
 
 
 def _one_by_one(folder: JobFolder, items: list[str], resources: Resources) -> Iterator[Outcome]:

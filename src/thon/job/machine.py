@@ -60,14 +60,19 @@ def devices(device: str) -> list[str]:
     return [f"cuda:{k}" for k in range(max(count, 1))]
 
 
+def process_count(record: JobRecord) -> int:
+    """Number of processes that do the job: one for each item at most, or several for its one item."""
+    most = record.settings.workers
+    return most if load_job(record.type).spreads else min(most, max(len(record.items), 1))
+
+
 def share(whole: Resources, workers: int) -> Resources:
     """What one of several workers may use."""
     return Resources(max(1, whole.threads // workers), whole.memory // workers, whole.device)
 
 
-def limit_threads(record: JobRecord) -> None:
-    """Tell numerical libraries, which this process has not loaded yet, how many threads each worker may start."""
-    threads = max(1, (record.threads or 1) // min(record.settings.workers, max(len(record.items), 1)))
+def limit_threads(threads: int) -> None:
+    """Tell numerical libraries, which this process has not loaded yet, how many threads they may start."""
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
         os.environ[name] = str(threads)
     # NumPy's products here are small: its threads would wait for each other longer than they work.

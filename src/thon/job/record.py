@@ -29,7 +29,7 @@ class RunSettings(Options):
     """Working memory to keep within; 80 % of what is free unless given."""
 
     workers: Annotated[int, Ge(1), Unit("1")] = 1
-    """Items done at the same time; they share threads and memory."""
+    """Items done at the same time, or processes that do one refinement together; they share threads and memory."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to compute; auto takes a GPU if the job can use one and there is one."""

@@ -58,6 +58,7 @@ class JobSpec:
         standalone: A tool rather than a step: it takes one file and names one new file or folder, outside any project.
         expand: For a job that takes files: the items that one file or folder stands for; itself unless given.
         group: Attribute of the records by whose value they are gathered into items; those with None take no part.
+        spreads: Whether several processes may do its one item together, as `thon.job.ranks` starts them.
     """
 
     name: str
@@ -76,6 +77,7 @@ class JobSpec:
     standalone: bool = False
     expand: Expand | None = None
     group: str | None = None
+    spreads: bool = False
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function itself, as a test or a notebook does."""
@@ -118,13 +120,13 @@ def each(
 
 
 def whole(
-    *, title: str, stage: str, gpus: int = 0, plan: Planner | None = None
+    *, title: str, stage: str, gpus: int = 0, plan: Planner | None = None, spreads: bool = False
 ) -> Callable[[Callable[..., Any]], JobSpec]:
     """Declare a job that takes the whole set: its first port is annotated `tuple[Record, ...]`."""
 
     def declare(function: Callable[..., Any]) -> JobSpec:
         spec = _declare(function, title=title, stage=stage, gpus=gpus, plan=plan, gathers=True)
-        return replace(spec, whole=True)
+        return replace(spec, whole=True, spreads=spreads)
 
     return declare
 

@@ -20,12 +20,11 @@ from thon.job.events import Failed, Finished, Interrupted, Started
 from thon.job.folder import JobFolder
 from thon.job.item import as_thon_error
 from thon.job.loop import run_items, watch_process
-from thon.job.machine import describe_machine, job_resources, limit_threads, now
+from thon.job.machine import describe_machine, job_resources, limit_threads, now, process_count, share
+from thon.job.ranks import PARENT, follow, take_rank
 from thon.job.record import ItemResult, JobRecord, Usage
 
 INTERRUPTED = 130
-PARENT = "THON_PARENT"
-"""Environment variable with the process that this worker must not outlive."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -38,8 +37,9 @@ def main(arguments: list[str] | None = None) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
     _watch_parent()
+    folder = JobFolder(Path(given[0]))
     try:
-        return run(JobFolder(Path(given[0])), own_process=True)
+        return run(folder, own_process=True) if take_rank() == 0 else follow(folder)
     except KeyboardInterrupt:
         return INTERRUPTED
     except ThonError as error:
@@ -66,7 +66,7 @@ def run(folder: JobFolder, *, own_process: bool = False) -> int:
         try:
             record = _take_up(folder, record)
             if own_process:
-                limit_threads(record)
+                limit_threads(share(job_resources(record), process_count(record)).threads)
             run_items(folder, record)
         except KeyboardInterrupt:
             signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -48,7 +48,7 @@ def plan_ab_initio(particles: tuple[Particles, ...], options: AbInitioOptions, r
     )
 
 
-@whole(title="Ab-initio map", stage="refine", plan=plan_ab_initio)
+@whole(title="Ab-initio map", stage="refine", plan=plan_ab_initio, spreads=True)
 def ab_initio(particles: tuple[Particles, ...], options: AbInitioOptions, context: Context) -> ClassifiedParticles:
     symmetry_name(options.symmetry)
     joined = check_particles(join_particles(particles), options.diameter, options.classes)

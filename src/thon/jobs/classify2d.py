@@ -48,7 +48,7 @@ def plan_classify2d(particles: tuple[Particles, ...], options: Classify2dOptions
     )
 
 
-@whole(title="Classify 2D", stage="classify", plan=plan_classify2d)
+@whole(title="Classify 2D", stage="classify", plan=plan_classify2d, spreads=True)
 def classify2d(particles: tuple[Particles, ...], options: Classify2dOptions, context: Context) -> ClassifiedParticles:
     joined = check_particles(join_particles(particles), options.diameter, options.classes)
     torch.set_num_threads(context.threads)

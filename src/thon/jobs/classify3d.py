@@ -61,7 +61,7 @@ def plan_classify3d(particles: tuple[Particles, ...], options: Classify3dJobOpti
     )
 
 
-@whole(title="Classify 3D", stage="classify", plan=plan_classify3d)
+@whole(title="Classify 3D", stage="classify", plan=plan_classify3d, spreads=True)
 def classify3d(
     particles: tuple[Particles, ...], options: Classify3dJobOptions, context: Context
 ) -> ClassifiedParticles:

@@ -55,7 +55,7 @@ def plan_refine3d(particles: tuple[Particles, ...], options: Refine3dJobOptions,
     )
 
 
-@whole(title="Refine 3D", stage="refine", plan=plan_refine3d)
+@whole(title="Refine 3D", stage="refine", plan=plan_refine3d, spreads=True)
 def refine3d(particles: tuple[Particles, ...], options: Refine3dJobOptions, context: Context) -> RefinedParticles:
     joined = check_particles(join_particles(particles), options.diameter)
     shared = joined.in_both_halves()

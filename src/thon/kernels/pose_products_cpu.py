@@ -11,45 +11,76 @@ from numba import njit
 
 Array = np.ndarray
 _FAST = {"contract", "nnan", "ninf", "nsz", "reassoc", "arcp"}
+_NEAR = 512  # pixels whose places stay in the first cache
 _CHUNK = 1024  # pixels of a shifted image that stay in the first cache while all slices are multiplied with it
 QUANTUM = 2.0**24
 """Sums are kept as whole multiples of 1 / QUANTUM, so that their order cannot change them."""
 
 
+@njit(nogil=True, cache=True)
+def _room():
+    """Places and weights of a few pixels, in the first cache: numbers of corners, weights, and sums over corners."""
+    return np.empty(_NEAR, np.int64), np.empty((6, _NEAR), np.float32), np.empty(6 * _NEAR, np.float32)
+
+
 @njit(nogil=True, cache=True, fastmath=_FAST)
-def _cut(flat, shape, rotation, ky, kx, re, im):
+def _locate(shape, rotation, ky, kx, at, part):
+    """Where pixels lie in a half spectrum: the corner before each, weights of the four lines, along x, and its sign.
+
+    Pixels beyond the spectrum have no weight. Apart from what follows it, this needs nothing but arithmetic, which
+    the processor does for many pixels at once.
+    """
     middle_z, middle_y = np.float32(shape[0] // 2), np.float32(shape[1] // 2)
     last_z, last_y, last_x = np.int32(shape[0] - 1), np.int32(shape[1] - 1), np.int32(shape[2] - 1)
-    line, plane = np.uint64(2 * shape[2]), np.uint64(2 * shape[2] * shape[1])
+    line, plane = np.int64(shape[2]), np.int64(shape[2] * shape[1])
     zy, zx, yy, yx, xy, xx = rotation
     one = np.float32(1)
-    for k in range(len(re)):
+    for k in range(len(ky)):
         z, y, x = zy * ky[k] + zx * kx[k], yy * ky[k] + yx * kx[k], xy * ky[k] + xx * kx[k]
         sign = np.float32(-1) if x < 0 else one
         z, y, x = sign * z + middle_z, sign * y + middle_y, sign * x
         # Places are not negative within the volume, so cutting off is rounding down.
         i, j, m = np.int32(z), np.int32(y), np.int32(x)
-        if z < 0 or y < 0 or i >= last_z or j >= last_y or m >= last_x:
-            re[k], im[k] = 0, 0
-            continue
+        inside = z >= 0 and y >= 0 and i < last_z and j < last_y and m < last_x
         fz, fy, fx = z - np.float32(i), y - np.float32(j), x - np.float32(m)
-        gz, gy, gx = one - fz, one - fy, one - fx
-        a = plane * np.uint64(i) + line * np.uint64(j) + np.uint64(2 * m)
+        weight = one if inside else np.float32(0)
+        gz, fz = weight * (one - fz), weight * fz
+        at[k] = plane * np.int64(i) + line * np.int64(j) + np.int64(m) if inside else 0
+        part[0, k], part[1, k], part[2, k], part[3, k] = gz * (one - fy), gz * fy, fz * (one - fy), fz * fy
+        part[4, k], part[5, k] = fx, sign
+
+
+@njit(nogil=True, cache=True, fastmath=_FAST)
+def _cut(flat, shape, rotation, ky, kx, re, im, at, part, both):
+    _locate(shape, rotation, ky, kx, at, part)
+    line, plane = np.uint64(2 * shape[2]), np.uint64(2 * shape[2] * shape[1])
+    one, two, three = np.uint64(1), np.uint64(2), np.uint64(3)
+    for k in range(len(ky)):
+        a = two * np.uint64(at[k])
         b, c, d = a + line, a + plane, a + line + plane
-        u, v, w, t = gz * gy, gz * fy, fz * gy, fz * fy
-        re_0 = u * flat[a] + v * flat[b] + w * flat[c] + t * flat[d]
-        im_0 = u * flat[a + 1] + v * flat[b + 1] + w * flat[c + 1] + t * flat[d + 1]
-        re_1 = u * flat[a + 2] + v * flat[b + 2] + w * flat[c + 2] + t * flat[d + 2]
-        im_1 = u * flat[a + 3] + v * flat[b + 3] + w * flat[c + 3] + t * flat[d + 3]
-        re[k] = gx * re_0 + fx * re_1
-        im[k] = sign * (gx * im_0 + fx * im_1)
+        u, v, w, t = part[0, k], part[1, k], part[2, k], part[3, k]
+        both[4 * k] = u * flat[a] + v * flat[b] + w * flat[c] + t * flat[d]
+        both[4 * k + 1] = u * flat[a + one] + v * flat[b + one] + w * flat[c + one] + t * flat[d + one]
+        both[4 * k + 2] = u * flat[a + two] + v * flat[b + two] + w * flat[c + two] + t * flat[d + two]
+        both[4 * k + 3] = u * flat[a + three] + v * flat[b + three] + w * flat[c + three] + t * flat[d + three]
+    for k in range(len(ky)):
+        fx = part[4, k]
+        gx = np.float32(1) - fx
+        re[k] = gx * both[4 * k] + fx * both[4 * k + 2]
+        im[k] = part[5, k] * (gx * both[4 * k + 1] + fx * both[4 * k + 3])
 
 
 @njit(nogil=True, cache=True)
 def cut_slice(volume, rotation, ky, kx, out):
     """Trilinear slice of a half spectrum [z, y, x ≥ 0, (re, im)], origin at (z // 2, y // 2, 0); zero beyond it."""
     turn = (rotation[0], rotation[1], rotation[2], rotation[3], rotation[4], rotation[5])
-    _cut(volume.ravel(), volume.shape, turn, ky, kx, out[0], out[1])
+    at, part, both = _room()
+    flat = volume.ravel()
+    for k in range(0, len(ky), _NEAR):
+        n = min(_NEAR, len(ky) - k)
+        _cut(
+            flat, volume.shape, turn, ky[k : k + n], kx[k : k + n], out[0, k : k + n], out[1, k : k + n], at, part, both
+        )
 
 
 @njit(nogil=True, cache=True)
@@ -243,40 +274,43 @@ def sum_poses(
 
 
 @njit(nogil=True, cache=True, fastmath=_FAST)
-def _insert(flat, shape, rotation, ky, kx, re, im, weight):
-    middle_z, middle_y = np.float32(shape[0] // 2), np.float32(shape[1] // 2)
-    last_z, last_y, last_x = np.int32(shape[0] - 1), np.int32(shape[1] - 1), np.int32(shape[2] - 1)
+def _insert(flat, shape, rotation, ky, kx, re, im, weight, at, part, both):
+    _locate(shape, rotation, ky, kx, at, part)
+    quantum = np.float32(QUANTUM)
+    both = both.reshape(6, _NEAR)
+    for k in range(len(ky)):
+        high = quantum * part[4, k]
+        low = quantum - high
+        real, imaginary, share = re[k], part[5, k] * im[k], weight[k]
+        both[0, k], both[1, k], both[2, k] = low * real, low * imaginary, low * share
+        both[3, k], both[4, k], both[5, k] = high * real, high * imaginary, high * share
     line, plane = np.uint64(3 * shape[2]), np.uint64(3 * shape[2] * shape[1])
-    zy, zx, yy, yx, xy, xx = rotation
-    one, quantum = np.float32(1), np.float32(QUANTUM)
-    for k in range(len(re)):
-        z, y, x = zy * ky[k] + zx * kx[k], yy * ky[k] + yx * kx[k], xy * ky[k] + xx * kx[k]
-        sign = np.float32(-1) if x < 0 else one
-        z, y, x = sign * z + middle_z, sign * y + middle_y, sign * x
-        i, j, m = np.int32(z), np.int32(y), np.int32(x)
-        if z < 0 or y < 0 or i >= last_z or j >= last_y or m >= last_x:
-            continue
-        fz, fy, fx = z - np.float32(i), y - np.float32(j), x - np.float32(m)
-        real, imaginary = quantum * re[k], quantum * sign * im[k]
-        share = quantum * weight[k]
-        a = plane * np.uint64(i) + line * np.uint64(j) + np.uint64(3 * m)
+    none, one, two = np.uint64(0), np.uint64(1), np.uint64(2)
+    three, four, five = np.uint64(3), np.uint64(4), np.uint64(5)
+    for k in range(len(ky)):
+        a = three * np.uint64(at[k])
         for corner in range(4):
-            wz = fz if corner > 1 else one - fz
-            w = wz * (fy if corner % 2 else one - fy)
-            b = a + (plane if corner > 1 else np.uint64(0)) + (line if corner % 2 else np.uint64(0))
-            low, high = w * (one - fx), w * fx
-            flat[b] += np.int64(low * real)
-            flat[b + 1] += np.int64(low * imaginary)
-            flat[b + 2] += np.int64(low * share)
-            flat[b + 3] += np.int64(high * real)
-            flat[b + 4] += np.int64(high * imaginary)
-            flat[b + 5] += np.int64(high * share)
+            w = part[corner, k]
+            b = a + (plane if corner > 1 else none) + (line if corner % 2 else none)
+            flat[b] += np.int64(w * both[0, k])
+            flat[b + one] += np.int64(w * both[1, k])
+            flat[b + two] += np.int64(w * both[2, k])
+            flat[b + three] += np.int64(w * both[3, k])
+            flat[b + four] += np.int64(w * both[4, k])
+            flat[b + five] += np.int64(w * both[5, k])
 
 
 @njit(nogil=True, cache=True)
 def insert_slices(volumes, which, rotations, sums, sum_weights, ky, kx):
     """Add slices to half spectra of whole numbers [volume, z, y, x ≥ 0, (re, im, weight)], trilinear."""
+    at, part, both = _room()
     for s in range(len(which)):
         volume, r = volumes[which[s]], rotations[s]
         turn = (r[0], r[1], r[2], r[3], r[4], r[5])
-        _insert(volume.ravel(), volume.shape, turn, ky, kx, sums[s, 0], sums[s, 1], sum_weights[s])
+        flat = volume.ravel()
+        for k in range(0, len(ky), _NEAR):
+            end = min(k + _NEAR, len(ky))
+            _insert(
+                flat, volume.shape, turn, ky[k:end], kx[k:end], sums[s, 0, k:end], sums[s, 1, k:end],
+                sum_weights[s, k:end], at, part, both,
+            )  # fmt: skip

@@ -8,6 +8,11 @@ import torch
 from jaxtyping import Complex, Float
 
 
+def half_spectrum(values: Float[torch.Tensor, "*shape"], dimensions: int) -> Complex[torch.Tensor, "*half"]:
+    """Half spectrum over the last dimensions: `torch.fft.rfftn`, whose last bits depend on the number of threads."""
+    return torch.fft.fftn(torch.fft.rfft(values), dim=tuple(range(-dimensions, -1)))
+
+
 def frequency_grid(
     shape: tuple[int, int], device: torch.device | None = None, dtype: torch.dtype | None = None
 ) -> tuple[Float[torch.Tensor, "rows 1"], Float[torch.Tensor, "1 half"]]:

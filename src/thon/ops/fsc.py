@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float, Int
 
+from thon.ops.fourier import half_spectrum
+
 
 @dataclass(frozen=True)
 class ShellCorrelation:
@@ -82,11 +84,11 @@ def fourier_shell_correlation(
     """
     if first.shape != second.shape or first.ndim < dimensions:
         raise ValueError(f"shapes {tuple(first.shape)} and {tuple(second.shape)} with {dimensions} dimensions")
-    shape, axes = tuple(first.shape[-dimensions:]), tuple(range(-dimensions, 0))
+    shape = tuple(first.shape[-dimensions:])
     if mask is not None:
         first, second = first * mask, second * mask
     index, frequency = shells(shape, voxel_size, first.device)
-    a, b = torch.fft.rfftn(first, dim=axes).flatten(-dimensions), torch.fft.rfftn(second, dim=axes).flatten(-dimensions)
+    a, b = (half_spectrum(one, dimensions).flatten(-dimensions) for one in (first, second))
     # Columns that are their own mirror image stand once in the half spectrum, all others for two samples.
     weight = torch.full(index.shape, 2.0, dtype=torch.float64, device=first.device)
     weight[..., 0] = 1

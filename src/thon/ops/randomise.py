@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from jaxtyping import Float
 
+from thon.ops.fourier import half_spectrum
 from thon.ops.volume_fourier import frequency_radius, volume_shape
 
 
@@ -19,8 +20,8 @@ def randomise_phases(
     """
     axes, shape = (-3, -2, -1), volume_shape(volume)
     noise = torch.randn(volume.shape, generator=torch.Generator().manual_seed(seed)).to(volume)
-    random = torch.fft.rfftn(noise, dim=axes)
-    spectrum = torch.fft.rfftn(volume, dim=axes)
+    random = half_spectrum(noise, 3)
+    spectrum = half_spectrum(volume, 3)
     beyond = frequency_radius(shape, device=volume.device) * max(shape) > first_shell - 1e-4
     phase = random / random.abs().clamp(min=1e-30)
     return torch.fft.irfftn(torch.where(beyond, spectrum.abs() * phase, spectrum), s=shape, dim=axes)

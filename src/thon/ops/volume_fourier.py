@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from jaxtyping import Complex, Float
 
+from thon.ops.fourier import half_spectrum
 from thon.ops.fsc import shells
 
 
@@ -25,9 +26,7 @@ def fourier_filter(
 ) -> Float[torch.Tensor, "*batch z y x"]:
     """The volume with its spectrum multiplied."""
     axes = (-3, -2, -1)
-    return torch.fft.irfftn(
-        torch.fft.rfftn(volume, dim=axes) * transfer.to(volume.dtype), s=volume.shape[-3:], dim=axes
-    )
+    return torch.fft.irfftn(half_spectrum(volume, 3) * transfer.to(volume.dtype), s=volume.shape[-3:], dim=axes)
 
 
 def low_pass_transfer(
@@ -79,7 +78,7 @@ def flatten_spectrum(
 ) -> Float[torch.Tensor, "z y x"]:
     """The map with equal power in all shells up to a resolution, and none beyond."""
     axes, shape = (0, 1, 2), volume_shape(volume)
-    spectrum = torch.fft.rfftn(volume, dim=axes)
+    spectrum = half_spectrum(volume, 3)
     radius = frequency_radius(shape, 1 / max(shape))
     index = radius.round().long().flatten()
     power = torch.bincount(index, spectrum.abs().square().flatten()) / torch.bincount(index).clamp(min=1)
@@ -100,7 +99,7 @@ def fourier_resize(
     axes, old = (-3, -2, -1), volume_shape(volume)
     if old == shape:
         return volume
-    spectrum = torch.fft.rfftn(volume, dim=axes)
+    spectrum = half_spectrum(volume, 3)
     result = spectrum.new_zeros((*spectrum.shape[:-3], shape[0], shape[1], shape[2] // 2 + 1))
     keep = [(min(a, b) + 1) // 2 for a, b in zip(old, shape, strict=True)]
     x = slice(0, keep[2])
@@ -119,7 +118,7 @@ def fourier_shift_volume(
 ) -> Float[torch.Tensor, "*batch z y x"]:
     """Move a volume by (z, y, x) voxels towards larger indices; it wraps around its edges."""
     axes, shape = (-3, -2, -1), volume_shape(volume)
-    moved = torch.fft.rfftn(volume, dim=axes) * shift_phases(shape, shift, volume)
+    moved = half_spectrum(volume, 3) * shift_phases(shape, shift, volume)
     return torch.fft.irfftn(moved, s=shape, dim=axes)
 
 

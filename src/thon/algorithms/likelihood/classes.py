@@ -24,6 +24,7 @@ from thon.algorithms.likelihood.reconstruction import ClassSums
 from thon.algorithms.likelihood.references import PADDING, from_spectrum, shell_radius, soft_sphere, to_spectrum
 from thon.algorithms.likelihood.search import References, SearchPlan
 from thon.data.particles import Particles
+from thon.ops.fourier import half_spectrum
 
 _MOMENTUM, _MEMORY = 0.9, 0.99
 
@@ -251,8 +252,7 @@ class Classifier:
 
     def _power(self, reference: torch.Tensor, shells: int) -> Float[np.ndarray, "shells"]:
         """Mean power of a reference's projections' orthonormal spectra, by shell."""
-        axes = tuple(range(reference.ndim))
-        power = (torch.fft.rfftn(reference, dim=axes).abs() / reference.shape[-1]).square()
+        power = (half_spectrum(reference, reference.ndim).abs() / reference.shape[-1]).square()
         return _mean_by_shell(power, reference.shape[-1], shells)
 
     def _next(
@@ -293,7 +293,7 @@ def filter_shells(reference: torch.Tensor, factors: Float[np.ndarray, "shells"])
     box, axes = reference.shape[-1], tuple(range(reference.ndim))
     shell = _shells(box, reference.ndim).clamp(max=len(factors))
     factor = torch.from_numpy(np.append(factors, 0)).float()[shell]
-    return torch.fft.irfftn(torch.fft.rfftn(reference, dim=axes) * factor, s=tuple(reference.shape), dim=axes)
+    return torch.fft.irfftn(half_spectrum(reference, reference.ndim) * factor, s=tuple(reference.shape), dim=axes)
 
 
 def _shells(box: int, dimensions: int) -> Int[torch.Tensor, "*half"]:

@@ -35,6 +35,7 @@ from thon.algorithms.likelihood.search import (
     in_plane,
 )
 from thon.data.particles import Particles
+from thon.ops.processes import all_results, own_part, process_count, sum_over_processes
 from thon.ops.threads import map_in_threads
 
 _SUMS = 100_000_000  # bytes of slices that are summed before they are inserted
@@ -225,10 +226,12 @@ class Expectation:
 
         def work(block: Block) -> tuple[BlockStatistics, Poses]:
             found = self._block(block, poses, searches[block.group, block.half], sums[block.half], locks[block.half])
-            done(len(block.indices))
+            done(len(block.indices) * process_count())
             return found
 
-        results = map_in_threads(work, blocks)
+        results = all_results(map_in_threads(work, own_part(blocks)))
+        for one in sums:
+            sum_over_processes(one.values)
         arrays = {name: np.array(getattr(poses, name)) for name in Poses.__dataclass_fields__}
         for statistics, new in results:
             for name, values in arrays.items():
@@ -280,7 +283,7 @@ class Expectation:
             images,
             prior(self.plan.shifts.coarse),
             prior(self.plan.shifts.fine),
-            None if self.plan.sigma is None else poses.rotation[block.indices],
+            None if self.plan.sigma is None else poses.rotation[block.indices][:, None] @ self.plan.mates,
         )
 
     def _sum(

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
+from thon.ops.fourier import half_spectrum
+
 PADDING = 2
 """Oversampling of spectra."""
 
@@ -54,7 +56,7 @@ def to_spectrum(references: Float[torch.Tensor, "n *shape"], shells: int) -> Flo
         full = reference.new_zeros((padded,) * dimensions, dtype=torch.float32)
         full[(slice(0, box),) * dimensions] = reference.float() / response
         full = torch.roll(full, (-(box // 2),) * dimensions, tuple(a - 1 for a in axes))
-        spectrum = torch.fft.rfftn(full) / box
+        spectrum = half_spectrum(full, full.ndim) / box
         spectrum = spectrum if dimensions == 3 else spectrum[None]
         found = spectrum[np.ix_(z % padded if dimensions == 3 else z, y % padded, x)]
         outside = [torch.from_numpy(np.abs(axis) >= padded // 2) for axis in (z, y, x)]

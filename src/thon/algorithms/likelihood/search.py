@@ -8,7 +8,7 @@ on the next level, with more Fourier pixels.
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -36,6 +36,7 @@ class SearchPlan:
         first: First level.
         shells: How many shells take part on the first level and on each one after.
         sigma: Standard deviation of a pose about the particle's last one, degrees; None to search all rotations.
+        mates: Rotations of the reference that the last pose may be mistaken by; the first is none.
         share: Of the probability that the poses kept must hold.
         most: Number of poses of a particle on the last level after which no more are kept.
         correlate: Take the one pose of the greatest normalised correlation, on the first level alone.
@@ -46,6 +47,7 @@ class SearchPlan:
     first: int
     shells: tuple[int, ...]
     sigma: float | None = None
+    mates: Float[np.ndarray, "mates 3 3"] = field(default_factory=lambda: np.eye(3)[None])
     share: float = 0.999
     most: int = 100_000
     correlate: bool = False
@@ -184,13 +186,13 @@ class SearchBlock:
         images: Their spectra.
         prior: Logarithm of the prior of each coarse shift.
         fine_prior: The same of each fine shift.
-        last: Last rotation of each, where the search stays near it.
+        last: Rotations that the search of each stays near; None to search all.
     """
 
     images: BlockImages
     prior: Float[np.ndarray, "n coarse_shifts"]
     fine_prior: Float[np.ndarray, "n fine_shifts"]
-    last: Float[np.ndarray, "n 3 3"] | None = None
+    last: Float[np.ndarray, "n mates 3 3"] | None = None
 
     def __len__(self) -> int:
         return len(self.prior)
@@ -302,11 +304,12 @@ class PoseSearch:
         last = quaternion_from_rotation(block.last).astype(np.float32)
         # The farthest child of a rotation lies about one step from it.
         reach = np.deg2rad(3 * plan.sigma + plan.margin(plan.first) + (plan.first - level) * grid.step(level))
-        particles, rotations = np.nonzero(np.abs(last @ quaternions(grid, level).T) > np.cos(reach / 2))
+        near = np.abs(last @ quaternions(grid, level).T).max(1) > np.cos(reach / 2)
+        particles, rotations = np.nonzero(near)
         while level < plan.first:
             numbers = grid.children(level, rotations)
             particles, rotations, level = np.repeat(particles, numbers.shape[1]), numbers.ravel(), level + 1
-            trace = np.einsum("nij,nij->n", grid.matrices(level, rotations), block.last[particles])
+            trace = np.einsum("nij,nmij->nm", grid.matrices(level, rotations), block.last[particles]).max(1)
             reach = np.deg2rad(3 * plan.sigma + plan.margin(plan.first) + (plan.first - level) * grid.step(level))
             near = trace > 1 + 2 * np.cos(reach)
             particles, rotations = particles[near], rotations[near]
@@ -387,7 +390,7 @@ class PoseSearch:
         assert block.last is not None
         pairs, place = np.unique(group * len(block) + particles, return_inverse=True)
         of_group, of_particle = np.divmod(pairs, len(block))
-        trace = np.einsum("pcij,pij->pc", rotations[of_group], block.last[of_particle])
+        trace = np.einsum("pcij,pmij->pcm", rotations[of_group], block.last[of_particle]).max(2)
         angle = np.maximum(np.rad2deg(np.arccos(np.clip((trace - 1) / 2, -1, 1))) - margin, 0)
         prior = np.where(angle < 3 * self.plan.sigma + 1e-3, -0.5 * (angle / self.plan.sigma) ** 2, -1e4)
         return torch.from_numpy(prior[place]).float()
