@@ -109,6 +109,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--ab-initio", action="store_true")
+    parser.add_argument("--regularisation", choices=["spectral", "local"], default="spectral")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     known = read_particles(arguments.folder / "truth.star")
@@ -124,7 +125,10 @@ def main() -> None:
         compared = compare_maps(turned, torch.from_numpy(truth), pixel_size, mask)
         print(f"{'mirror image, ' if how.flipped else ''}{compared}")
     else:
-        options = Refine3dOptions(diameter=arguments.diameter, symmetry=arguments.symmetry, initial_lowpass=40)
+        options = Refine3dOptions(
+            diameter=arguments.diameter, symmetry=arguments.symmetry, initial_lowpass=40,
+            regularisation=arguments.regularisation,
+        )  # fmt: skip
         state = refine(blind, truth, pixel_size, options, arguments.seed)
         seconds = time.process_time() - begun
         print(compare_maps(torch.from_numpy(state.volume), torch.from_numpy(truth), pixel_size, mask))

@@ -12,8 +12,9 @@ from tests.algorithms.likelihood_phantom import PIXEL, Simulated, phantom, simul
 from tests.jobs.seen_particles import simulate_mixture
 from thon.algorithms.classify2d import Classify2d, Classify2dOptions
 from thon.algorithms.likelihood.averages import FirstAverages, centred, centres, revive
-from thon.algorithms.likelihood.classes import ClassState, soft_mask
+from thon.algorithms.likelihood.classes import ClassState
 from thon.algorithms.likelihood.expectation import NoiseModel, Poses
+from thon.algorithms.likelihood.references import particle_mask
 from thon.data.particles import ParticleOptics
 
 DIAMETER = 100.0
@@ -94,7 +95,7 @@ class TestCentring:
 class TestRevival:
     def test_a_dead_class_becomes_a_variant_of_the_largest(self) -> None:
         noise = np.random.default_rng(0).normal(size=(3, 32, 32)).astype(np.float32)
-        references = noise * soft_mask(32, 25, 2).numpy()
+        references = noise * particle_mask(32, 25, 2).numpy()
         state = state_of(references, shares=np.array([0.7, 0.295, 0.005]), momentum=references.copy())
         new = revive(state, 0.1, np.random.default_rng(1))
         np.testing.assert_allclose(new.shares, [0.35, 0.295, 0.35])

@@ -8,17 +8,18 @@ import numpy as np
 import pytest
 import torch
 
-from thon.algorithms.extract import ExtractOptions, boxes_inside, cut_boxes, finish_boxes, normalise
+from thon.algorithms.extract import Background, ExtractOptions, boxes_inside, cut_boxes, finish_boxes
 from thon.algorithms.particle_places import local_ctf, recentre
 from thon.base.errors import InputError
 from thon.data.ctf import Ctf, CtfFit, DefocusMap, SpecimenTilt
 from thon.data.optics import Optics
+from thon.data.particles import ParticleOptics
 from thon.formats.relion_euler import rotation_from_euler
 from thon.ops.fourier import fourier_crop, fourier_shift
 
 GOLDEN = Path(__file__).parents[1] / "data" / "relion" / "extract_3.1.3.npz"
 FIT = CtfFit(Ctf(15000, 13000, 30), Ctf(10, 10), 0.9, 4.0, (30, 4))
-OPTICS = Optics(300.0, 2.7, 0.1)
+GROUP = ParticleOptics("one", Optics(300.0, 2.7, 0.1), 3.0, 24)
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +48,7 @@ class TestRelion:
         boxes, centre = self.cut(golden)
         options = ExtractOptions(box=36, rescale=24, multiply_ctf=True)
         ctf = local_ctf(FIT, centre, (96, 84), 2.0)
-        ours, theirs = finish_boxes(boxes, 2.0, options, ctf=ctf, optics=OPTICS).numpy(), golden["ctf_rescaled"]
+        ours, theirs = finish_boxes(boxes, 2.0, options, ctf=ctf, group=GROUP).numpy(), golden["ctf_rescaled"]
         for one, other in zip(ours, theirs, strict=True):
             spectra = np.fft.rfft2(np.stack([one, other]))
             spectra[:, 12] = 0
@@ -90,12 +91,13 @@ class TestBoxes:
         y, x = np.mgrid[:32, :32] - 16
         outside = np.hypot(y, x) > 12
         sloped = 700 + 30 * images + torch.from_numpy((3.0 * y - 2.0 * x).astype(np.float32))
-        found = normalise(sloped, 0.75).numpy()
+        background = Background.of(32, 0.75)
+        found = np.stack([background.normalise(image) for image in sloped])
         values = found[:, outside]
         np.testing.assert_allclose(values.mean(1), 0, atol=1e-5)
         np.testing.assert_allclose(values.std(1), 1, atol=1e-5)
         np.testing.assert_allclose((values * x[outside]).mean(1), 0, atol=1e-4)
-        np.testing.assert_allclose(found, normalise(images, 0.75), atol=2e-4)
+        np.testing.assert_allclose(found, np.stack([background.normalise(image) for image in images]), atol=2e-4)
 
     def test_the_box_of_a_diameter(self) -> None:
         options = ExtractOptions()
@@ -116,11 +118,11 @@ class TestBoxes:
         dusty = boxes.clone()
         dusty[0, 5, 6], dusty[1, 20, 21] = 60.0, -70.0
         options = ExtractOptions(box=32, invert=False, normalise=False, white_dust=8, black_dust=8)
-        found = finish_boxes(dusty, 1.0, options, seed=3)
+        found = finish_boxes(dusty, 1.0, options, seeds=(3, 4))
         changed = torch.nonzero(found != dusty)
         assert changed.tolist() == [[0, 5, 6], [1, 20, 21]]
         assert found.abs().max() < 12
-        assert torch.equal(found, finish_boxes(dusty, 1.0, options, seed=3))
+        assert torch.equal(found, finish_boxes(dusty, 1.0, options, seeds=(3, 4)))
 
     def test_mistakes(self) -> None:
         with pytest.raises(InputError, match="flat"):

@@ -11,7 +11,7 @@ import torch
 from tests.algorithms.likelihood_phantom import PIXEL, ctf_image, phantom, simulate
 from tests.jobs.seen_particles import simulate_mixture
 from thon.algorithms.classify3d import Classify3d, Classify3dOptions
-from thon.algorithms.likelihood.classes import soft_mask
+from thon.algorithms.likelihood.references import particle_mask
 from thon.algorithms.project_map import MapProjector, even_rotations, project_particles
 from thon.algorithms.reconstruct_particles import ReconstructParticlesOptions, half_sets, reconstruct_with_poses
 from thon.ops.fsc import fourier_shell_correlation
@@ -70,7 +70,7 @@ class TestReconstruction:
         posed = replace(data.particles, rotation=data.rotation, shift=data.shift)
         found = reconstruct_with_poses(posed, data, ReconstructParticlesOptions(diameter=100))
         assert mean_fsc(found.volume, volume()) > 0.97
-        inside = soft_mask(BOX, 20, 3).numpy() > 0.5
+        inside = particle_mask(BOX, 20, 3).numpy() > 0.5
         slope = np.polyfit(volume()[inside], found.halves.mean(0)[inside], 1)[0]
         assert slope == pytest.approx(1, abs=0.05)
 

@@ -10,7 +10,7 @@ import torch
 
 from tests.algorithms.likelihood_phantom import PIXEL, Simulated, ctf_image, phantom, simulate
 from thon.algorithms.likelihood.expectation import Expectation, Expected, NoiseModel, Poses, make_blocks
-from thon.algorithms.likelihood.images import circular_mask, prepare_block, straightening
+from thon.algorithms.likelihood.images import BlockOptics, circular_mask, prepare_block, straightening
 from thon.algorithms.likelihood.noise import first_noise, update_noise
 from thon.algorithms.likelihood.pixels import FourierPixels
 from thon.algorithms.likelihood.poses import RotationGrid, ShiftGrid
@@ -20,6 +20,7 @@ from thon.ops.aberration import coma_phase
 from thon.ops.ctf import electron_wavelength
 from thon.ops.fsc import fourier_shell_correlation
 from thon.ops.rotation import rotation_about
+from thon.ops.symmetry import symmetry_rotations
 
 BOX, SHELLS = 32, 12
 STILL = np.eye(3)[None]
@@ -137,6 +138,24 @@ def test_search_near_the_last_pose_finds_it_and_stays_there():
     assert np.median(error) < 3.75
 
 
+def test_search_near_the_last_pose_looks_at_its_mates_too():
+    data = simulate(8, BOX, noise=0.5)
+    mates = symmetry_rotations("D2")
+    blocks = make_blocks(data.particles, np.zeros(8, int), 8)
+    start = Poses.start(data.particles)
+    # Each particle was mistaken for one turned by an axis that it lacks.
+    start.rotation[:] = data.rotation @ mates[np.arange(8) % 4]
+    error: list[np.ndarray] = []
+    for known in (STILL, mates):
+        how = plan(first=3, shells=(12, 14), sigma=4.0, shifts=ShiftGrid(0.5, 3.0), mates=known)
+        found = expectation(data, how, phantom().volume(BOX), noise=0.25).run(start, blocks)
+        trace = np.einsum("nij,nij->n", found.poses.rotation, data.rotation)
+        error.append(np.rad2deg(np.arccos(np.clip((trace - 1) / 2, -1, 1))))
+    mistaken = np.arange(8) % 4 > 0
+    assert error[0][mistaken].min() > 160
+    assert np.sort(error[1])[-2] < 9
+
+
 def test_maximisation_gives_the_map_back():
     data = simulate(200, BOX, noise=0.5)
     how = plan(first=2, shells=(8, 12, 14), shifts=ShiftGrid(0.5, 3.0))
@@ -223,10 +242,11 @@ def test_tilted_beam_is_undone():
     seen = np.fft.ifft2(np.fft.fft2(data.images) * np.exp(1j * coma)).real.astype(np.float32)
     pixels = FourierPixels.of(optics, BOX * PIXEL, 12)
     still = np.zeros((2, 2), np.int64)
-    rest = (torch.ones(2, len(pixels.index)), torch.ones(12), pixels, torch.ones(BOX, BOX))
-    plain = prepare_block(torch.from_numpy(data.images), still, *rest)
+    rest = (torch.ones(12), pixels, None)
+    seen_flat = BlockOptics(torch.ones(2, len(pixels.index)), torch.ones(2))
     turn = straightening(replace(optics, beam_tilt=tilt), pixels)
-    straight = prepare_block(torch.from_numpy(seen), still, *rest, turn)
-    crooked = prepare_block(torch.from_numpy(seen), still, *rest)
+    plain = prepare_block(torch.from_numpy(data.images), still, seen_flat, *rest)
+    straight = prepare_block(torch.from_numpy(seen), still, replace(seen_flat, turn=turn), *rest)
+    crooked = prepare_block(torch.from_numpy(seen), still, seen_flat, *rest)
     torch.testing.assert_close(straight.summed, plain.summed, atol=2e-4, rtol=0)
     assert (crooked.summed - plain.summed).abs().max() > 0.01

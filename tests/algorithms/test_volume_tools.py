@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from tests.algorithms.map_phantom import blobs, noise
-from thon.algorithms.orientations import conical_fsc, sampling_efficiency, view_directions
 from thon.algorithms.volume_tools import (
     VolumeOptions,
     crop_or_pad,
@@ -85,37 +84,3 @@ def test_a_map_is_described_in_numbers():
     text = describe_volume(2 * noise((20, 22, 24), 1) + 5, 3.0)
     assert text.startswith("24 × 22 × 20 voxels of 3 Å")
     assert "deviation 2.0" in text or "deviation 1.99" in text
-
-
-class TestOrientations:
-    def test_the_direction_of_a_view_is_the_images_z_axis(self):
-        turn = random_rotations(4, 1)
-        directions = view_directions(turn)
-        np.testing.assert_allclose(np.einsum("nij,nj->ni", turn, directions), [[1, 0, 0]] * 4, atol=1e-12)
-        copies = view_directions(turn, "D2").reshape(4, 4, 3)
-        np.testing.assert_allclose(copies[:, 0], directions)
-        np.testing.assert_allclose(np.abs(copies), np.abs(directions)[:, None].repeat(4, 1), atol=1e-12)
-
-    def test_efficiency_is_one_for_even_views_and_zero_where_directions_were_not_seen(self):
-        directions = view_directions(random_rotations(4000, 2))
-        assert sampling_efficiency(directions) > 0.98
-        along_z = directions[np.abs(directions[:, 0]) > 0.9]
-        assert sampling_efficiency(along_z) == 0
-        more_along_z = np.concatenate([directions, *[along_z] * 20])
-        assert 0.2 < sampling_efficiency(more_along_z) < 0.8
-
-    def test_cones_see_where_a_map_is_not_known(self):
-        shape = (40, 40, 40)
-        truth = noise(shape, 1)
-        even = conical_fsc(truth + 0.2 * noise(shape, 2), truth + 0.2 * noise(shape, 3), 2.0)
-        assert even.ratio > 0.85
-        # Nothing but noise within 30° of z, as when a particle lies on one side.
-        grid = np.meshgrid(*[np.fft.fftfreq(40)] * 2, np.fft.rfftfreq(40), indexing="ij")
-        angle = np.degrees(np.arctan2(np.hypot(grid[1], grid[2]), np.abs(grid[0])))
-        missing = torch.from_numpy(angle < 30)
-        known = torch.fft.irfftn(torch.fft.rfftn(truth).masked_fill(missing, 0), s=shape)
-        worse = conical_fsc(known + 0.2 * noise(shape, 2), known + 0.2 * noise(shape, 3), 2.0)
-        assert worse.ratio < 0.3
-        assert abs(worse.axis[worse.area.argmin(), 0]) > 0.9
-        with pytest.raises(ValueError, match="cubic"):
-            conical_fsc(truth[:38], truth[:38], 2.0)

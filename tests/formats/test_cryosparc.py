@@ -22,6 +22,7 @@ from thon.formats.relion_particles import read_particles, write_particles
 PLAIN = {label: text for label, text in OPTICS.items() if "Zernike" not in label and "MagMat" not in label} | {
     "rlnBeamTiltX": "0",
     "rlnBeamTiltY": "0",
+    "rlnCtfDataAreCtfPremultiplied": "0",
     "rlnOpticsGroupName": "exposureGroup7",
 }
 
@@ -257,10 +258,17 @@ class TestBadInput:
             read_cryosparc(tmp_path / "a.csg")
 
     def test_aberrations_are_told(self, particles: Particles, tmp_path: Path) -> None:
-        tilted = replace(particles, optics=(replace(particles.optics[0], beam_tilt=(0.1, 0.0)),))
+        plain = replace(particles.optics[0], premultiplied=False)
+        tilted = replace(particles, optics=(replace(plain, beam_tilt=(0.1, 0.0)),))
         assert write_cryosparc(tmp_path / "p.cs", tilted) == [
             "Beam tilt, aberrations and anisotropic magnification are left out."
         ]
+        assert write_cryosparc(tmp_path / "q.cs", replace(particles, optics=(plain,))) == []
+
+    def test_multiplied_images_are_told(self, particles: Particles, tmp_path: Path) -> None:
+        multiplied = replace(particles, optics=(replace(particles.optics[0], premultiplied=True),))
+        (note,) = write_cryosparc(tmp_path / "p.cs", multiplied)
+        assert note.startswith("The images were multiplied by their CTFs")
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the shared data are not at hand")

@@ -144,7 +144,7 @@ class TestFigures:
         assert "no resolution" in nothing.axes[0].get_title(loc="left")
         assert nothing.axes[0].get_legend_handles_labels()[1] == ["unmasked"]
         plot = draw_guinier(record.guinier, record.b_factor, theme)
-        assert "-80" in plot.axes[0].get_title(loc="left")
+        assert "−80" in plot.axes[0].get_title(loc="left")
         assert pixels(plot).std() > 1
 
     def test_a_map_is_drawn_in_sections_and_projections(self) -> None:
@@ -166,7 +166,7 @@ class TestFigures:
         assert np.abs(section[6, 10] - section[13, 10]).max() > 0.3
 
     def test_directions_fall_where_they_are(self) -> None:
-        directions = np.array([[0.0, 1.0, 0.0]] * 50 + [[1.0, 0.0, 0.0]] * 10)
+        directions = np.array([[0.0, 1.0, 0.0]] * 25000 + [[1.0, 0.0, 0.0]] * 5000)
         figure = draw_orientations(directions, 0.3, LIGHT)
         counts = np.asarray(figure.axes[0].images[0].get_array())
         assert counts[18, 54] == counts.max()

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 import re
 import subprocess
 import sys
 from dataclasses import replace
-from html.parser import HTMLParser
 from typing import Annotated
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from tests.formats.report_page import Page, decode
 from thon.base.errors import InputError, StoreError
 from thon.base.options import Options, Unit
 from thon.data.alignment import AlignedTiltSeries, AlignmentDiagnostics, ThicknessProfile, TiltSigma, Tracks
@@ -152,53 +150,8 @@ def make_slice(random: np.random.Generator, shape: tuple[int, int]) -> np.ndarra
     return image
 
 
-class Page(HTMLParser):
-    """Elements, addresses, pictures, and the text that a person reads."""
-
-    void = frozenset({"meta", "img", "input", "source", "br", "link"})
-
-    def __init__(self, text: str):
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str]]] = []
-        self.open: list[str] = []
-        self.text = ""
-        self.rows: list[list[str]] = []
-        self.feed(text)
-        self.close()
-        assert not self.open, "unbalanced elements"
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, {name: value or "" for name, value in attrs}))
-        if tag not in self.void:
-            self.open.append(tag)
-        if tag == "tr":
-            self.rows.append([])
-        if tag in ("td", "th"):
-            self.rows[-1].append("")
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if not {"script", "style"} & set(self.open):
-            self.text += data + " "
-            if {"td", "th"} & set(self.open):
-                self.rows[-1][-1] += data
-
-    def all(self, tag: str) -> list[dict[str, str]]:
-        return [attributes for name, attributes in self.tags if name == tag]
-
-    def row(self, *start: str) -> list[str]:
-        return next(row for row in self.rows if tuple(row[: len(start)]) == start)
-
-
 def shown_number(text: str) -> float:
     return float(text.split(" ", maxsplit=1)[0].replace("−", "-"))
-
-
-def decode(uri: str) -> np.ndarray:
-    assert uri.startswith("data:image/webp;base64,")
-    return np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))))
 
 
 def test_every_picture_is_written_and_not_blank(written):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests.algorithms.likelihood_phantom import phantom
+from tests.jobs.report_pages import read_report, sections
 from tests.jobs.seen_particles import write_phantom, write_simulated
 from thon.algorithms.classify2d import Classify2dOptions
 from thon.algorithms.project_map import even_rotations
@@ -70,6 +71,9 @@ def test_classes_after_a_kill_are_the_same_bits(options: Classify2dOptions, seen
     np.testing.assert_array_equal(read_mrc(resumed.averages.path), read_mrc(whole.averages.path))
     for name in ("class_number", "rotation", "shift", "probability", "norm"):
         np.testing.assert_array_equal(getattr(resumed, name), getattr(whole, name))
+    for name in ("classes", "flow", "convergence", "posterior"):
+        one, other = ((tmp_path / part / f"outputs/{name}.png").read_bytes() for part in ("whole", "part"))
+        assert one == other, name
 
 
 def test_maps_of_classes_after_a_kill_are_the_same_bits(seen: Particles, tmp_path: Path) -> None:
@@ -84,6 +88,10 @@ def test_maps_of_classes_after_a_kill_are_the_same_bits(seen: Particles, tmp_pat
         assert one.volume is not None
         assert other.volume is not None
         np.testing.assert_array_equal(read_mrc(one.volume.path), read_mrc(other.volume.path))
+    page = read_report(tmp_path / "part/outputs")
+    assert sections(page) == ["maps", "flow", "convergence", "posterior", "origin"]
+    shares = [float(row[2]) for row in page.rows if len(row) == 5 and row[0] in ("1", "2")]
+    assert sorted(shares) == sorted(round(100 * one.share, 1) for one in whole.classes)
 
 
 class TestClassify2d:
@@ -95,6 +103,19 @@ class TestClassify2d:
         assert all(0 <= one.score <= 1 for one in classified.classes)
         assert classified.averages is not None
         assert read_mrc(classified.averages.path).shape == (3, 32, 32)
+
+    def test_its_report(self, classified: ClassifiedParticles) -> None:
+        assert classified.averages is not None
+        page = read_report(Path(classified.averages.path).parent)
+        assert sections(page) == ["classes", "flow", "convergence", "posterior", "origin"]
+        for number, one in enumerate(classified.classes, 1):
+            assert page.row(str(number), f"{round(60 * one.share)}")[3:] == [
+                f"{one.resolution:.2f}",
+                f"{one.score:.2f}",
+            ]
+        # After the last iteration, in the table of the flow.
+        (last,) = {row[-1] for row in page.rows if row[0] == "1" and len(row) == 4}
+        assert float(last) == pytest.approx(100 * classified.classes[0].share, abs=0.06)
 
     def test_what_is_refused(self, seen: Particles, tmp_path: Path) -> None:
         context = Context.local(tmp_path)
@@ -116,6 +137,7 @@ class TestSelect:
         rest = select(sorted_in, SelectOptions(classes=(1, 3), invert=True), context)
         assert len(rest) == 45
         assert (tmp_path / "outputs" / "selected_classes.png").stat().st_size > 1000
+        assert "45 of 60 particles (75 %)" in read_report(tmp_path / "outputs").text
 
     def test_by_score_and_until_there_are_enough(self, classified: ClassifiedParticles, tmp_path: Path) -> None:
         context = Context.local(tmp_path)
@@ -145,6 +167,9 @@ class TestProject:
         rows = even_rotations(60, "C1")
         clean = np.stack([phantom().projection(one, np.zeros(2), 32) for one in rows])
         assert np.corrcoef(stack.ravel(), clean.ravel())[0, 1] > 0.999
+        page = read_report(tmp_path / "job/outputs")
+        assert sections(page) == ["projections"]
+        assert "first 12 of 12" in page.all("img")[0]["alt"]
 
     def test_at_the_poses_of_a_star(self, tmp_path: Path) -> None:
         star = write_simulated(tmp_path, 6, poses=True)
@@ -168,6 +193,9 @@ class TestReconstruct:
         assert found.half is not None
         assert np.bincount(found.half).tolist() == [0, 30, 30]
         assert found.first.path.endswith("_half1_class001_unfil.mrc")
+        page = read_report(tmp_path / "outputs")
+        assert sections(page) == ["views", "fsc", "directions", "cones", "origin"]
+        assert f"{found.resolution:.2f} Å" in page.text
 
     def test_particles_without_poses_are_refused(self, seen: Particles, tmp_path: Path) -> None:
         with pytest.raises(InputError, match="poses"):

@@ -11,6 +11,7 @@ import pytest
 from tests.algorithms.map_phantom import blobs, noise
 from tests.algorithms.particle_set import particles_with
 from tests.jobs.map_files import VOXEL_SIZE, write_halves, write_symmetric_map
+from tests.jobs.report_pages import read_report, sections
 from thon.base.errors import InputError
 from thon.data.maps import ClassifiedParticles, HalfMaps, ParticleClass, RefinedParticles
 from thon.formats.maps import half_map_files, read_map, write_map
@@ -73,10 +74,14 @@ def test_one_map_twice_is_no_two_halves(tmp_path: Path, told: Told) -> None:
 class TestPostprocess:
     def test_a_mask_from_the_mask_job_is_used_and_recorded(self, maps: HalfMaps, told: Told) -> None:
         made = mask(maps, MaskJobOptions(threshold=0.3, edge=6), told.context)
+        assert sections(read_report(Path(made.path).parent)) == ["mask"]
         found = postprocess(maps, PostprocessJobOptions(fit_from=30), told.context, made)
         assert found.mask == made
         assert 13 < found.resolution < 18
         assert found.b_factor < 0
+        page = read_report(Path(found.volume.path).parent)
+        assert sections(page) == ["views", "fsc", "guinier", "cones"]
+        assert f"fitted B-factor of −{-found.b_factor:.0f} Å²" in page.text
         star = read_postprocess(Path(found.volume.path).parent / "postprocess.star")
         assert star.resolution == pytest.approx(found.resolution, abs=1e-5)
         masked, _ = read_map(Path(found.volume.path).with_name("map_sharpened_masked.mrc"))
@@ -88,6 +93,13 @@ class TestPostprocess:
         found = postprocess(maps, PostprocessJobOptions(), told.context)
         assert found.mask is not None
         assert "mask was made" in told.text
+        # These maps reach no 10 Å, from where the fit begins.
+        why = f"needs three shells between --fit-from, 10 Å, and the resolution, {found.resolution:.1f} Å"
+        assert why in told.text
+        page = read_report(Path(found.volume.path).parent)
+        assert "none was fitted" in page.text
+        assert why in page.text
+        assert "B-factor 0" not in page.text + told.text
         plain = postprocess(maps, PostprocessJobOptions(masked=False), told.context)
         assert plain.mask is None
         assert plain.curves is not None
@@ -140,6 +152,7 @@ class TestPostprocess:
         refined = RefinedParticles(**rest, volume=maps.volume, first=maps.first, second=maps.second, symmetry="D2")
         postprocess(refined, PostprocessJobOptions(masked=False), told.context)
         assert "Efficiency of the viewing directions 0.9" in told.text
+        assert "directions" in sections(read_report(Path(maps.volume.path).parent))
         assert "cFAR" in told.text
 
 
@@ -151,6 +164,9 @@ def test_local_resolution_takes_the_sharpening_of_the_map(maps: HalfMaps, told: 
     inside = read_map(found.mask)[0] > 0.5 if found.mask else None
     assert 10 < np.median(local[inside]) < 25
     assert (Path(found.local.path).with_name("map_locres.png")).stat().st_size > 10_000
+    page = read_report(Path(found.local.path).parent)
+    assert sections(page) == ["locres", "fsc"]
+    assert "−77 Å²" in page.text
 
 
 class TestSymmetry:
@@ -181,6 +197,9 @@ class TestSymmetry:
         turned_over = move_volume(blobs(symmetry="D3", count=12), rotation_about((1, 0, 0), 60)).numpy()
         best = max(np.corrcoef(volume.ravel(), one.ravel())[0, 1] for one in (truth_map, turned_over))
         assert best > 0.95
+        page = read_report(Path(made.classes[0].volume.path).parent)
+        assert sections(page) == ["symmetries", "map_class001"]
+        assert "D3" in page.all("img")[0]["alt"]
 
     def test_particles_with_a_map_in_a_file_become_one_class(self, told: Told, tmp_path: Path) -> None:
         particles = particles_with(random_rotations(4, 1), np.zeros((4, 2)))

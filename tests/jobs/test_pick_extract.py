@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests.algorithms.picking_scene import Scene, make_scene, matched
+from tests.jobs.report_pages import read_report, sections
 from thon.base.errors import InputError
 from thon.data.ctf import Ctf, CtfFit
 from thon.data.maps import ClassifiedParticles, HalfMaps, Picks
@@ -65,6 +66,11 @@ class TestPick:
         assert matched(found.coordinates, scene.place, 9) > 0.9 * len(scene.place)
         assert (tmp_path / "outputs/m_pick.star").exists()
         assert (tmp_path / "previews/picks.png").stat().st_size > 10_000
+        page = read_report(tmp_path / "outputs")
+        assert sections(page) == ["picks"]
+        assert f"circle around each of {len(found)} picks" in page.all("img")[0]["alt"]
+        assert "1.40 µm" in page.text
+        assert (tmp_path / "outputs/m_picks.png").exists()
 
     def test_a_micrograph_without_a_ctf(self, micrograph: CtfMicrograph, tmp_path: Path) -> None:
         plain = Micrograph(micrograph.name, micrograph.path, micrograph.image_shape, micrograph.pixel_size)

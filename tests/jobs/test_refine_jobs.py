@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from tests.algorithms.likelihood_phantom import PIXEL, phantom, simulate
+from tests.jobs.report_pages import read_report, sections
 from tests.jobs.seen_particles import write_phantom, write_simulated
 from thon.algorithms.ab_initio import AbInitioOptions
 from thon.base.errors import InputError
@@ -62,6 +63,9 @@ def test_refinement_that_was_killed_goes_on_to_the_same_bits(tmp_path: Path, mon
         np.testing.assert_array_equal(one, two)
     np.testing.assert_array_equal(whole.rotation, resumed.rotation)
     np.testing.assert_array_equal(whole.half, resumed.half)
+    for name in ("views", "fsc", "convergence", "posterior", "directions", "cones"):
+        one, two = ((tmp_path / run / f"outputs/{name}.png").read_bytes() for run in ("whole", "killed"))
+        assert one == two, name
 
 
 def test_refinement_finds_the_phantom_again(tmp_path: Path):
@@ -76,6 +80,14 @@ def test_refinement_finds_the_phantom_again(tmp_path: Path):
     assert set(found.half) == {1, 2}
     assert found.curves is not None
     assert found.curves.corrected is not None
+    page = read_report(tmp_path / "job/outputs")
+    assert sections(page) == ["views", "fsc", "convergence", "posterior", "directions", "cones", "origin"]
+    assert f"{found.resolution:.2f} Å" in page.text
+    table = next(k for k, row in enumerate(page.rows) if row[:2] == ["Iteration", "Resolution, Å"])
+    last = [row for row in page.rows[table + 1 :] if len(row) == 12][-1]
+    assert last[1] == f"{found.resolution:.2f}"
+    assert found.probability is not None
+    assert float(last[9]) == pytest.approx(found.probability.mean(), abs=0.0006)
 
 
 def test_refinement_needs_a_map(tmp_path: Path):
@@ -124,6 +136,9 @@ def test_ab_initio_map_is_made_from_particles_alone(tmp_path: Path):
     assert middle.mean() > 5 * abs(values[:4].mean())
     assert found.class_number is not None
     assert (found.class_number == 1).all()
+    page = read_report(tmp_path / "job/outputs")
+    assert sections(page) == ["views", "convergence", "posterior", "directions"]
+    assert "hand is not determined" in page.text
 
 
 def test_ab_initio_refuses_an_unknown_group(tmp_path: Path):

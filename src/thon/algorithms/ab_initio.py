@@ -26,12 +26,12 @@ from thon.algorithms.likelihood.images import ImageSource
 from thon.algorithms.likelihood.noise import first_noise
 from thon.algorithms.likelihood.poses import RotationGrid, ShiftGrid
 from thon.algorithms.likelihood.reconstruction import ClassSums, prior_precision
-from thon.algorithms.likelihood.references import soft_sphere, spectrum_shape, to_spectrum
+from thon.algorithms.likelihood.references import particle_mask, spectrum_shape, to_spectrum
 from thon.algorithms.likelihood.search import References, SearchPlan
 from thon.base.options import Options, Unit
 from thon.data.particles import Particles
 from thon.ops.fsc import fourier_shell_correlation
-from thon.ops.rotation import random_rotations, rotation_about
+from thon.ops.rotation import random_turn
 from thon.ops.volume_fourier import low_pass
 
 _STILL = np.eye(3)[None]
@@ -146,7 +146,7 @@ class AbInitio:
         options, box = self.options, self.box
         generator = np.random.default_rng(self.seed)
         noise = torch.from_numpy(generator.normal(size=(options.classes, box, box, box)).astype(np.float32))
-        core = soft_sphere(box, 0.3 * options.diameter / self.pixel_size, 5, 3)
+        core = particle_mask(box, 0.6 * options.diameter / self.pixel_size, 3)
         blobs = torch.stack([low_pass(one, self.pixel_size, 1.5 * options.first_resolution) for one in noise])
         blobs = (blobs / blobs.std() + 1) * core
         model = first_noise(self.particles, self.source, self.extent, box // 2, options.diameter)
@@ -226,7 +226,7 @@ class AbInitio:
         """A map from the sums of two halves, weighted by how far they agree; and the shell to which they do."""
         depth = (weight.shape[1] - 1) // 4
         sums = [ClassSums(torch.from_numpy(data[h]), torch.from_numpy(weight[h]), 3, depth) for h in range(2)]
-        sphere = soft_sphere(self.box, min(self.options.diameter / 2 / self.pixel_size, self.box / 2 - 5), 5, 3)
+        sphere = particle_mask(self.box, self.options.diameter / self.pixel_size, 3)
         halves = [one.reconstruct(self.box) * sphere for one in sums]
         curve = fourier_shell_correlation(halves[0], halves[1], self.pixel_size).correlation[:depth].nan_to_num(0)
         curve[shells:] = 0
@@ -248,8 +248,7 @@ class AbInitio:
         # Rotations of the last level move the edge of the particle by no more than the finest detail.
         finest = math.degrees(self.extent / shells / (options.diameter / 2))
         last = next(level for level in (2, 3, 4) if 60 / 2**level <= 1.2 * finest or level == 4)
-        axis = random_rotations(1, int(generator.integers(2**31)))[0] @ np.array([1.0, 0, 0])
-        turn = rotation_about(axis, generator.uniform(-0.5, 0.5) * 60 / 2 ** (last - 1))
+        turn = random_turn(generator, 60 / 2 ** (last - 1))
         offset = generator.uniform(-0.5, 0.5, 2) * options.offset_step
         shifts = ShiftGrid(options.offset_step, options.offset_range, (float(offset[0]), float(offset[1])))
         resolution = 60 / 2 ** (last - 1) * math.pi * options.diameter / 360 / 1.2

@@ -19,17 +19,17 @@ import torch
 from annotated_types import Ge, Gt, Le
 from jaxtyping import Float, Int
 
-from thon.algorithms.likelihood.classes import Classifier, ClassState, filter_shells, soft_mask
+from thon.algorithms.likelihood.classes import Classifier, ClassState, filter_shells
 from thon.algorithms.likelihood.expectation import Poses
 from thon.algorithms.likelihood.images import ImageSource
 from thon.algorithms.likelihood.known_poses import KnownPoses
 from thon.algorithms.likelihood.noise import first_noise
 from thon.algorithms.likelihood.poses import RotationGrid, ShiftGrid
-from thon.algorithms.likelihood.references import to_spectrum
+from thon.algorithms.likelihood.references import particle_mask, to_spectrum
 from thon.algorithms.likelihood.search import References, SearchPlan
 from thon.base.options import Options, Unit
 from thon.data.particles import Particles
-from thon.ops.rotation import rotation_about, rotation_from_quaternion
+from thon.ops.rotation import random_turn
 from thon.ops.symmetry import symmetry_rotations
 
 _FIRST = 2  # HEALPix order of the rotations that are all searched: 15°
@@ -165,7 +165,7 @@ class Classify3d:
         box = state.references.shape[-1]
         if self.options.max_resolution:
             return round(box * self.pixel_size / self.options.max_resolution)
-        sphere = soft_mask(box, self.options.diameter / self.pixel_size, 3)
+        sphere = particle_mask(box, self.options.diameter / self.pixel_size, 3)
         within = float(sphere.mean()) if self.mask is None else float(self.mask.mean())
         each = len(self.particles) * len(self.symmetry) / len(state.references)
         return max(_LEAST, round((_OWN * each * 3 / (4 * math.pi * within)) ** (1 / 3)))
@@ -187,10 +187,7 @@ class Classify3d:
         sigma, last = options.local_sigma or None, options.level
         first = min(_FIRST, last) if sigma is None else last - 1
         grid = RotationGrid(3, self.symmetry, np.eye(3))
-        quaternion = generator.normal(size=4)
-        axis = rotation_from_quaternion(quaternion / np.linalg.norm(quaternion)) @ np.array([1.0, 0, 0])
-        jitter = generator.uniform(-0.5, 0.5) * grid.step(first)
-        grid = replace(grid, turn=rotation_about(axis, jitter))
+        grid = replace(grid, turn=random_turn(generator, grid.step(first)))
         offset = generator.uniform(-0.5, 0.5, 2) * options.offset_step
         shifts = ShiftGrid(options.offset_step, options.offset_range, (float(offset[0]), float(offset[1])))
         # References hold no more before the second step than they were filtered to.

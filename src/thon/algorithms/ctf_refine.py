@@ -5,8 +5,9 @@ distribution: its likelihood weighs every bin rightly and is unbiased down to on
 
     P = S (1 − M D cos 2χ),
 
-a smooth level S (with a twofold part over azimuth), a smooth depth M between 0 and 1, and D for what blurs a bin:
-its extent, and the thickness of the sample. Fisher scoring over all of it; the inverse of the information is the
+a smooth level S (with a twofold part over azimuth, and a fourfold one along the pixels' rows and columns, which a
+detector and an interpolation leave), a smooth depth M between 0 and 1, and D for what blurs a bin: its extent, and the
+thickness of the sample. Fisher scoring over all of it; the inverse of the information is the
 covariance, in which whatever level and depth could explain as well is no longer counted as knowledge of the CTF.
 """
 
@@ -130,7 +131,7 @@ class _State:
 class SpectrumLikelihood:
     """Likelihood of the parameters of one spectrum.
 
-    Parameters stand in one vector: the five of the lens, then the coefficients of level, its two swings, and depth.
+    Parameters stand in one vector: the five of the lens, then the coefficients of level, its three swings, and depth.
     Arrays over bins are (rings, columns), so that the sums over a ring are products of small matrices.
     """
 
@@ -145,12 +146,13 @@ class SpectrumLikelihood:
         # Means over each bin's azimuths, not values at their middle.
         shrink = _sinc(self.spread * (spectrum.sector / np.pi) ** 2)
         self.cosine, self.sine = shrink * np.cos(2 * azimuth), shrink * np.sin(2 * azimuth)
+        self.lattice = _sinc(self.spread * (2 * spectrum.sector / np.pi) ** 2) * np.cos(4 * azimuth)
         frequency = np.sqrt(spectrum.centers)
         ends = float(frequency[0]), float(frequency[-1])
         self.level = cubic_basis(frequency, *ends, LEVEL_SPANS)
         self.swing = cubic_basis(frequency, *ends, SWING_SPANS)
         self.depth = cubic_basis(frequency, *ends, DEPTH_SPANS)
-        ends_at = np.cumsum([5, len(self.level), len(self.swing), len(self.swing), len(self.depth)]).tolist()
+        ends_at = np.cumsum([5, len(self.level), *[len(self.swing)] * 3, len(self.depth)]).tolist()
         self.parts = [slice(*ends) for ends in itertools.pairwise(ends_at)]
         self.size = ends_at[-1]
         self.offset = spectrum.offset
@@ -161,14 +163,14 @@ class SpectrumLikelihood:
     def _prior(self) -> tuple[Float[np.ndarray, "all all"], Float[np.ndarray, "all"]]:
         """The precision that is expected of the parameters beforehand, and around what."""
         precision, mean = np.zeros((self.size, self.size)), np.zeros(self.size)
-        for part, sigma in zip(self.parts, (LEVEL_SIGMA, SWING_SIGMA, SWING_SIGMA, DEPTH_SIGMA), strict=True):
+        for part, sigma in zip(self.parts, (LEVEL_SIGMA, *[SWING_SIGMA] * 3, DEPTH_SIGMA), strict=True):
             bend = np.diff(np.eye(part.stop - part.start), 2, axis=0) / sigma
             precision[part, part] = bend.T @ bend
         diagonal = np.einsum("ii->i", precision)
-        depth = self.parts[3]
+        depth = self.parts[4]
         diagonal[depth] += 1 / DEPTH_REACH**2
         mean[depth] = np.linspace(*DEPTH_EXPECTED, depth.stop - depth.start)
-        diagonal[self.parts[1].start : self.parts[2].stop] += 1.0
+        diagonal[self.parts[1].start : self.parts[3].stop] += 1.0
         diagonal[4] = 1 / THICKNESS_SIGMA**2
         if self.freedom.astigmatism > 0:
             diagonal[1:3] = 4 / self.freedom.astigmatism**2
@@ -189,7 +191,7 @@ class SpectrumLikelihood:
         above = -(self.depth @ (self.count * residual * wave).sum(1))
         below = self.depth @ (self.count * wave**2).sum(1)
         share = (above / np.maximum(below, 1e-9)).clip(0.02, 0.8)
-        at[self.parts[3]] = np.log(share / (1 - share))
+        at[self.parts[4]] = np.log(share / (1 - share))
         return at
 
     def wave(self, at: Float[np.ndarray, "all"]) -> Wave:
@@ -215,10 +217,11 @@ class SpectrumLikelihood:
         self, at: Float[np.ndarray, "all"]
     ) -> tuple[Float[np.ndarray, "rings columns"], Float[np.ndarray, "rings"]]:
         """log S in all bins, and M over the rings."""
-        first, second, third, fourth = (at[part] for part in self.parts)
-        level = (first @ self.level)[:, None]
-        level = level + (second @ self.swing)[:, None] * self.cosine + (third @ self.swing)[:, None] * self.sine
-        return level, 1 / (1 + np.exp(-(fourth @ self.depth)))
+        first, *swings, last = (at[part] for part in self.parts)
+        level = np.broadcast_to((first @ self.level)[:, None], self.power.shape)
+        for swing, turn in zip(swings, (self.cosine, self.sine, self.lattice), strict=True):
+            level = level + (swing @ self.swing)[:, None] * turn
+        return level, 1 / (1 + np.exp(-(last @ self.depth)))
 
     def state(self, at: Float[np.ndarray, "all"]) -> _State:
         """The model at these parameters, and minus the logarithm of the posterior."""
@@ -239,7 +242,7 @@ class SpectrumLikelihood:
         lenses = len(self.moved)
         gradient[self.moved] = slope[:, :lenses].sum(0)
         information[np.ix_(self.moved, self.moved)] = moment[:, :lenses, :lenses].sum(0)
-        bases = (self.level, self.swing, self.swing, self.depth)
+        bases = (self.level, *[self.swing] * 3, self.depth)
         for i, (rows, left) in enumerate(zip(self.parts, bases, strict=True)):
             gradient[rows] = left @ slope[:, lenses + i]
             mixed = left @ moment[:, lenses + i, :lenses]
@@ -266,8 +269,9 @@ class SpectrumLikelihood:
         lens = [by_defocus, by_defocus * self.cosine, by_defocus * self.sine, 2 * by_phase]
         if wave.thinner is not None:
             lens.append(-depth * wave.thinner / state.ripple)
-        smooth = [np.ones_like(by_phase), self.cosine, self.sine, -depth * (1 - depth) * wave.cosine / state.ripple]
-        return np.stack([lens[k] for k in self.moved] + smooth, 1)
+        smooth = [np.ones_like(by_phase), self.cosine, self.sine, self.lattice]
+        deeper = -depth * (1 - depth) * wave.cosine / state.ripple
+        return np.stack([*(lens[k] for k in self.moved), *smooth, deeper], 1)
 
 
 def _sinc(square: Float[np.ndarray, "*grid"]) -> Float[np.ndarray, "*grid"]:

@@ -122,8 +122,7 @@ def flatten_spectrum(
     ring = (spectrum.count * spectrum.power).sum(0) / np.maximum(total, 1e-9)
     level = smooth_level(np.log(np.maximum(ring, 1e-30)), total, basis)
     residual = np.where(spectrum.count > 0, spectrum.power * np.exp(-(level @ basis)) - 1, 0.0)
-    for turn in (np.cos, np.sin):
-        swing = turn(2 * spectrum.azimuth)
+    for swing in (np.cos(2 * spectrum.azimuth), np.sin(2 * spectrum.azimuth), np.cos(4 * spectrum.azimuth)):
         part = 2 * (spectrum.count * swing * residual).sum(0) / np.maximum(total, 1e-9)
         coarse = cubic_basis(frequency, frequency[0], frequency[-1], 3)
         residual = residual - swing * (smooth_level(part, total, coarse) @ coarse)

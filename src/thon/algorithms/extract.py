@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Literal, Self
 
 import numpy as np
@@ -13,11 +15,11 @@ from pydantic import model_validator
 
 from thon.base.errors import InputError
 from thon.base.options import Advanced, Options, Unit
-from thon.data.optics import Optics
-from thon.data.particles import ParticleCtf
-from thon.ops.ctf import astigmatic_defocus, contrast_transfer, electron_wavelength, phase_aberration
+from thon.data.particles import ParticleCtf, ParticleOptics
 from thon.ops.fourier import crop_spectrum, frequency_grid
 from thon.ops.lengths import smooth_even_length
+from thon.ops.particle_ctf import particle_ctf, true_frequency
+from thon.ops.threads import map_in_threads
 
 ROOM = 1.5
 """Side of a box over the particle's longest extent: room for what the CTF spreads and for the background."""
@@ -91,16 +93,39 @@ def cut_boxes(
     image: Float[torch.Tensor, "rows columns"], centre: Int[np.ndarray, "n 2"], box: int
 ) -> Float[torch.Tensor, "n box box"]:
     """Boxes whose pixel box // 2 is the centre; what lies outside of the image takes the mean of what lies inside."""
-    result = image.new_empty(len(centre), box, box)
-    for k, (y, x) in enumerate((centre - box // 2).tolist()):
-        part = image[max(y, 0) : max(y + box, 0), max(x, 0) : max(x + box, 0)]
-        if part.shape == (box, box):
-            result[k] = part
-        else:
-            top, left = max(-y, 0), max(-x, 0)
-            result[k] = part.mean()
-            result[k, top : top + part.shape[0], left : left + part.shape[1]] = part
+
+    def read(rows: slice, columns: slice) -> np.ndarray:
+        return image[rows, columns].numpy()
+
+    shape = (image.shape[0], image.shape[1])
+    found = [cut_box(read, shape, (y, x), box) for y, x in centre.tolist()]
+    return torch.stack(found) if found else image.new_empty(0, box, box)
+
+
+def cut_box(
+    read: Callable[[slice, slice], np.ndarray], shape: tuple[int, int], centre: tuple[int, int], box: int
+) -> Float[torch.Tensor, "box box"]:
+    """One box, of which only what lies inside of the image is read; see `cut_boxes`.
+
+    Args:
+        read: Gives rows and columns of the image.
+        shape: Of the image.
+        centre: (y, x), px.
+        box: Side, px.
+    """
+    (top, left), (rows, columns) = (c - box // 2 for c in centre), shape
+    inside = read(slice(max(top, 0), min(top + box, rows)), slice(max(left, 0), min(left + box, columns)))
+    part = torch.from_numpy(np.ascontiguousarray(inside, np.float32))
+    if part.shape == (box, box):
+        return part
+    result = part.mean().repeat(box, box)
+    result[max(-top, 0) :, max(-left, 0) :][: part.shape[0], : part.shape[1]] = part
     return result
+
+
+def dust_seeds(centre: Int[np.ndarray, "n 2"]) -> list[int]:
+    """Seeds of the noise that replaces dust, by where each box lies: the same whenever and with whomever it is cut."""
+    return [(y << 20) + x for y, x in centre.tolist()]
 
 
 def finish_boxes(
@@ -109,96 +134,102 @@ def finish_boxes(
     options: ExtractOptions,
     *,
     ctf: ParticleCtf | None = None,
-    optics: Optics | None = None,
-    seed: int = 0,
+    group: ParticleOptics | None = None,
+    seeds: Sequence[int] | None = None,
 ) -> Float[torch.Tensor, "n side side"]:
     """From boxes as they are in the micrograph to particle images.
 
-    In turn: multiply by the CTF, rescale, invert, remove dust, normalise, as RELION does.
+    In turn: multiply by the CTF, rescale, invert, remove dust, normalise, as RELION does. Each box is worked on by
+    itself, so that its image is the same, bit for bit, in whichever company it is made.
 
     Args:
         boxes: Grey values as recorded.
         pixel_size: Å.
         options: What to do.
         ctf: Of each particle, to multiply by it.
-        optics: The same.
-        seed: For the noise that replaces dust.
+        group: Their optics group, for the same.
+        seeds: Of the noise that replaces dust, for each particle; 0, 1, 2, … unless given.
 
     Raises:
         InputError: The CTF is needed and not known, or a background is flat.
     """
-    box = boxes.shape[-1]
-    side = options.rescale or box
-    if options.multiply_ctf or side != box:
-        spectrum = torch.fft.rfft2(boxes)
-        if options.multiply_ctf:
-            spectrum = spectrum * _transfer(box, pixel_size, ctf, optics)
-        boxes = torch.fft.irfft2(crop_spectrum(spectrum, box, (side, side)), s=(side, side))
-    if options.invert:
-        boxes = -boxes
-    boxes = _without_dust(boxes, options, seed)
-    return normalise(boxes, options.background_diameter) if options.normalise else boxes
+    box, side = boxes.shape[-1], options.rescale or boxes.shape[-1]
+    seeds = range(len(boxes)) if seeds is None else seeds
+    background = Background.of(side, options.background_diameter) if options.normalise else None
+
+    def finish(k: int) -> torch.Tensor:
+        image = boxes[k]
+        if options.multiply_ctf or side != box:
+            spectrum = torch.fft.rfft2(image)
+            if options.multiply_ctf:
+                spectrum = spectrum * _transfer(box, pixel_size, ctf, group, k)
+            image = torch.fft.irfft2(crop_spectrum(spectrum, box, (side, side)), s=(side, side))
+        image = _without_dust(-image if options.invert else image, options, seeds[k])
+        return image if background is None else background.normalise(image)
+
+    return torch.stack(map_in_threads(finish, range(len(boxes)))) if len(boxes) else boxes.new_empty(0, side, side)
 
 
-def normalise(
-    images: Float[torch.Tensor, "n side side"], background_diameter: float
-) -> Float[torch.Tensor, "n side side"]:
-    """Images without the plane that fits their background, which then has mean 0 and standard deviation 1.
+@dataclass(frozen=True)
+class Background:
+    """What lies outside of a circle in images of one size.
 
     Args:
-        images: Particles.
-        background_diameter: Of the circle outside of which the background lies, over the box.
-
-    Raises:
-        InputError: A background is flat, or the circle leaves none.
+        plane: Constant, slope along y and along x, of each pixel.
+        fit: What makes the coefficients of the plane that fits the background best of an image.
+        share: 1 over their number for pixels of the background, 0 for others.
     """
-    side = images.shape[-1]
-    axis = torch.arange(side, device=images.device, dtype=images.dtype) - side // 2
-    outside = torch.hypot(axis[:, None], axis[None]) > background_diameter * side / 2
-    weight = outside.to(images.dtype).reshape(-1)
-    y, x = torch.meshgrid(axis / side, axis / side, indexing="ij")
-    plane = torch.stack([torch.ones_like(y), y, x], -1).reshape(-1, 3)
-    ring = plane * weight[:, None]
-    flat = images.reshape(len(images), -1)
-    flat = flat - flat.mean(1, keepdim=True)
-    slope = torch.linalg.solve(ring.T @ ring, ring.T @ flat.T)
-    flat = torch.addmm(flat, slope.T, plane.T, alpha=-1)
-    spread = (flat.square() @ weight / weight.sum()).sqrt()
-    if not bool((spread > 0).all()):
-        raise InputError("the background of a particle is flat", mend="exclude that micrograph, or pad no edges")
-    return flat.div_(spread[:, None]).reshape(images.shape)
+
+    plane: Float[torch.Tensor, "3 pixels"]
+    fit: Float[torch.Tensor, "3 pixels"]
+    share: Float[torch.Tensor, "pixels"]
+
+    @classmethod
+    def of(cls, side: int, diameter: float) -> Self:
+        """Outside of a circle of a diameter that counts from the side, 0 to 1."""
+        axis = torch.arange(side, dtype=torch.float64) - side // 2
+        outside = (torch.hypot(axis[:, None], axis[None]) > diameter * side / 2).double().reshape(-1)
+        y, x = torch.meshgrid(axis / side, axis / side, indexing="ij")
+        plane = torch.stack([torch.ones_like(y), y, x]).reshape(3, -1)
+        ring = plane * outside
+        fit = torch.linalg.solve(ring @ plane.T, ring)
+        return cls(plane.float(), fit.float(), (outside / outside.sum()).float())
+
+    def normalise(self, image: Float[torch.Tensor, "side side"]) -> Float[torch.Tensor, "side side"]:
+        """The image without the plane that fits its background, which then has mean 0 and standard deviation 1.
+
+        Raises:
+            InputError: The background is flat, or the circle leaves none.
+        """
+        flat = image.reshape(-1) - image.mean()
+        flat = torch.addmv(flat, self.plane.T, self.fit @ flat, alpha=-1)
+        spread = float((flat.square() @ self.share).sqrt())
+        if spread == 0:
+            raise InputError("the background of a particle is flat", mend="exclude that micrograph, or pad no edges")
+        return (flat / spread).reshape(image.shape)
 
 
 def _transfer(
-    box: int, pixel_size: float, ctf: ParticleCtf | None, optics: Optics | None
-) -> Float[torch.Tensor, "n box half"]:
-    if ctf is None or optics is None or optics.voltage is None or optics.cs is None:
+    box: int, pixel_size: float, ctf: ParticleCtf | None, group: ParticleOptics | None, k: int
+) -> Float[torch.Tensor, "box half"]:
+    """The CTF of one particle over a half spectrum."""
+    if ctf is None or group is None or None in (group.optics.voltage, group.optics.cs, group.optics.amplitude_contrast):
         raise InputError(
             "the particles cannot be multiplied by a CTF that is not known", mend="fit it first, or --no-multiply-ctf"
         )
     y, x = (part / pixel_size for part in frequency_grid((box, box)))
-    u, v, angle, phase = (
-        torch.from_numpy(values).float()[:, None, None]
-        for values in (ctf.defocus_u, ctf.defocus_v, np.deg2rad(ctf.angle), np.deg2rad(ctf.phase_shift))
-    )
-    azimuth, frequency = (part.expand(len(ctf), -1, -1) for part in (torch.atan2(y, x), torch.hypot(y, x)))
-    aberration = phase_aberration(
-        frequency,
-        astigmatic_defocus(azimuth, u, v, angle),
-        wavelength=electron_wavelength(optics.voltage),
-        cs=optics.cs,
-    )
-    amplitude = 0.1 if optics.amplitude_contrast is None else optics.amplitude_contrast
-    return contrast_transfer(aberration, amplitude_contrast=amplitude, phase_shift=phase)
+    recorded = torch.stack(torch.broadcast_tensors(y, x), -1).double()
+    return particle_ctf(true_frequency(recorded, group), ctf.select(np.array([k])), group)[0].float()
 
 
-def _without_dust(images: torch.Tensor, options: ExtractOptions, seed: int) -> torch.Tensor:
+def _without_dust(
+    image: Float[torch.Tensor, "side side"], options: ExtractOptions, seed: int
+) -> Float[torch.Tensor, "side side"]:
     """Pixels far from the mean replaced by noise of the image's mean and standard deviation."""
     if options.white_dust is None and options.black_dust is None:
-        return images
-    mean, spread = images.mean((1, 2), keepdim=True), images.std((1, 2), keepdim=True)
-    far = (images - mean) / spread
+        return image
+    mean, spread = image.mean(), image.std()
+    far = (image - mean) / spread
     dust = (far > (options.white_dust or math.inf)) | (far < -(options.black_dust or math.inf))
-    generator = torch.Generator().manual_seed(seed)
-    noise = torch.randn(images.shape, generator=generator).to(images) * spread + mean
-    return torch.where(dust, noise, images)
+    noise = torch.randn(image.shape, generator=torch.Generator().manual_seed(seed)) * spread + mean
+    return torch.where(dust, noise, image)

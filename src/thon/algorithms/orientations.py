@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Complex, Float, Int
 
 from thon.ops.rotation import even_directions
 from thon.ops.symmetry import symmetry_rotations
@@ -22,6 +22,8 @@ CONE = 20.0
 """Half angle of the cones, degrees."""
 SPACING = 15.0
 """Angle between their axes, degrees."""
+CELL = 2.0
+"""Width of the cells of direction in which samples are gathered once for all cones, and views in halves, degrees."""
 
 
 @dataclass(frozen=True)
@@ -62,9 +64,11 @@ def sampling_efficiency(directions: Float[np.ndarray, "n 3"]) -> float:
 
     Source: Baldwin & Lyumkis 2020, their SCF normalised to even views.
     """
-    samples = even_directions(BAND)
-    limit = np.sin(np.radians(BAND))
-    seen = np.array([(np.abs(directions @ axis) < limit).sum() for axis in samples], np.float64)
+    cells, samples = _Cells.of(CELL / 2), even_directions(BAND)
+    z, y, x = torch.from_numpy(np.where(directions[:, :1] < 0, -directions, directions)).unbind(-1)
+    views = np.bincount(cells.find(z, y, x).numpy(), minlength=len(cells.direction))
+    near = np.abs(samples @ cells.direction.T) < np.sin(np.radians(BAND))
+    seen = near @ views.astype(np.float64)
     return float(1 / np.mean(1 / seen) / np.mean(seen)) if (seen > 0).all() else 0.0
 
 
@@ -94,20 +98,65 @@ def conical_fsc(
     halves = torch.stack([first, second]) if mask is None else torch.stack([first * mask, second * mask])
     box = shape[0] if resolution is None else min(shape[0], 2 * int(np.ceil(shape[0] * voxel_size / resolution)) + 4)
     spectra = torch.fft.rfftn(fourier_resize(halves, (box, box, box)), dim=(1, 2, 3))
-    index = torch.stack(
-        torch.meshgrid(*(torch.fft.fftfreq(box, 1 / box),) * 2, torch.fft.rfftfreq(box, 1 / box), indexing="ij"), -1
-    )
-    radius = torch.linalg.vector_norm(index, dim=-1)
-    count = box // 2
-    used = (radius > 0.5) & (radius < count - 0.5)
-    shell, direction = radius[used].round().long(), (index[used] / radius[used, None]).float()
-    a, b = spectra[0][used], spectra[1][used]
-    terms = torch.stack([(a * b.conj()).real, a.abs().square(), b.abs().square()], -1).double()
-    axes = even_directions(SPACING)
-    curves = np.empty((len(axes), count))
-    for k, axis in enumerate(torch.from_numpy(axes).float()):
-        near = torch.nonzero((direction @ axis).abs() >= np.cos(np.radians(CONE)))[:, 0]
-        sums = torch.zeros(count, 3, dtype=torch.float64).index_add_(0, shell[near], terms[near])
-        curves[k] = (sums[:, 0] / (sums[:, 1] * sums[:, 2]).sqrt()).nan_to_num(1).numpy()
-    frequency = np.arange(count) / (shape[0] * voxel_size)
+    cells, axes = _Cells.of(CELL), even_directions(SPACING)
+    sums = _sum_cells(spectra, cells)
+    within = torch.from_numpy(np.abs(axes @ cells.direction.T) >= np.cos(np.radians(CONE))).double()
+    product, first_power, second_power = torch.einsum("ac,csk->kas", within, sums).numpy()
+    power = np.sqrt(first_power * second_power)
+    curves = np.divide(product, power, out=np.ones_like(product), where=power > 0)
+    frequency = np.arange(box // 2) / (shape[0] * voxel_size)
     return ConicalFsc(axes, frequency, curves, curves.sum(1) * frequency[1])
+
+
+@dataclass(frozen=True)
+class _Cells:
+    """Cells of about equal size and width that cover half of all directions, in rings about z.
+
+    Args:
+        width: Degrees.
+        start: Number of the first cell of each ring.
+        count: Cells in each ring.
+        direction: (z, y, x) of the middle of each cell.
+    """
+
+    width: float
+    start: Int[torch.Tensor, "rings"]
+    count: Int[torch.Tensor, "rings"]
+    direction: Float[np.ndarray, "cells 3"]
+
+    @classmethod
+    def of(cls, width: float) -> _Cells:
+        polar = np.radians(np.arange(width / 2, 90, width))
+        count = np.maximum(np.rint(360 / width * np.sin(polar)), 1).astype(np.int64)
+        ring = np.repeat(np.arange(len(polar)), count)
+        start = np.cumsum(count) - count
+        azimuth = 2 * np.pi * (np.arange(len(ring)) - start[ring] + 0.5) / count[ring]
+        across = np.sin(polar[ring])
+        direction = np.stack([np.cos(polar[ring]), across * np.sin(azimuth), across * np.cos(azimuth)], -1)
+        return cls(width, torch.from_numpy(start), torch.from_numpy(count), direction)
+
+    def find(
+        self, z: Float[torch.Tensor, "n"], y: Float[torch.Tensor, "n"], x: Float[torch.Tensor, "n"]
+    ) -> Int[torch.Tensor, "n"]:
+        """Cell of each direction or of its opposite; lengths do not matter, and z is not negative."""
+        polar = torch.rad2deg(torch.atan2(torch.hypot(y, x), z))
+        ring = (polar / self.width).long().clamp(max=len(self.count) - 1)
+        turn = (torch.atan2(y, x) / (2 * torch.pi)) % 1
+        return self.start[ring] + (turn * self.count[ring]).long().clamp(max=self.count[ring] - 1)
+
+
+def _sum_cells(spectra: Complex[torch.Tensor, "2 z y x"], cells: _Cells) -> Float[torch.Tensor, "cells shells 3"]:
+    """Real part of A B*, |A|² and |B|², summed by cell and shell: (cells, shells, 3)."""
+    box = spectra.shape[1]
+    count = box // 2
+    sums = torch.zeros(len(cells.direction) * count, 3, dtype=torch.float64)
+    y, x = torch.meshgrid(torch.fft.fftfreq(box, 1 / box), torch.fft.rfftfreq(box, 1 / box), indexing="ij")
+    across = y.square() + x.square()
+    for z, (a, b) in zip(torch.fft.fftfreq(box, 1 / box), spectra.swapaxes(0, 1), strict=True):
+        radius = (across + z.square()).sqrt()
+        used = (radius > 0.5) & (radius < count - 0.5)
+        sign = -1 if z < 0 else 1
+        cell = cells.find(z.abs().expand(int(used.sum())), sign * y[used], sign * x[used])
+        terms = torch.stack([(a * b.conj()).real, a.abs().square(), b.abs().square()], -1)[used].double()
+        sums.index_add_(0, cell * count + radius[used].round().long(), terms)
+    return sums.reshape(-1, count, 3)

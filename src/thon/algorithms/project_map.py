@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Annotated
+from typing import Annotated, Self
 
 import numpy as np
 import torch
 from annotated_types import Gt
-from jaxtyping import Float
+from jaxtyping import Complex, Float
 
 from thon import kernels
-from thon.algorithms.likelihood.images import transfer_function
+from thon.algorithms.likelihood.images import straightening, transfer_function
 from thon.algorithms.likelihood.pixels import FourierPixels
 from thon.algorithms.likelihood.poses import RotationGrid
 from thon.algorithms.likelihood.references import PADDING, to_spectrum
 from thon.algorithms.likelihood.search import in_plane
 from thon.base.options import Options, Unit
-from thon.data.particles import Particles
+from thon.data.particles import ParticleCtf, ParticleOptics, Particles
 from thon.ops.symmetry import symmetry_rotations
 
 _AT_ONCE = 64
@@ -36,7 +36,7 @@ class ProjectOptions(Options):
     """Point group of the map: of directions that it makes equal one is taken."""
 
     ctf: bool = False
-    """Multiply projections with the CTFs that come with the poses."""
+    """Show projections as the microscope of the poses would: with their CTFs, aberrations and magnification."""
 
 
 def even_rotations(step: float, symmetry: str) -> Float[np.ndarray, "n 3 3"]:
@@ -87,29 +87,49 @@ class MapProjector:
         self,
         rotation: Float[np.ndarray, "n 3 3"],
         shift: Float[np.ndarray, "n 2"],
-        transfer: torch.Tensor | None = None,
+        seen: Seen | None = None,
     ) -> Float[torch.Tensor, "n box box"]:
         """Projections: sums along z, of voxels.
 
         Args:
             rotation: Map into image.
             shift: (y, x) of the map's centre from the image's, Å.
-            transfer: Factor at each of `pixels`.
+            seen: What the microscope makes of the projections; nothing unless given.
         """
-        places = torch.from_numpy(np.ascontiguousarray(self.pixels.places.T * PADDING, np.float32))
+        pixels = self.pixels if seen is None else seen.pixels
+        places = torch.from_numpy(np.ascontiguousarray(pixels.places.T * PADDING, np.float32))
         which = torch.zeros(len(rotation), dtype=torch.int64)
         slices = kernels.cut_slices(self.spectrum, which, in_plane(rotation), places)
-        values = torch.complex(*slices.unbind(1)) * torch.complex(
-            *self.pixels.ramps(-shift / self.pixel_size).unbind(1)
-        )
-        values = values if transfer is None else values * transfer
+        values = torch.complex(*slices.unbind(1)) * torch.complex(*pixels.ramps(-shift / self.pixel_size).unbind(1))
+        values = values if seen is None else values * seen.factor
         half = torch.zeros((len(rotation), self.box, self.box // 2 + 1), dtype=torch.complex64)
-        rows, columns = torch.from_numpy(self.pixels.index % self.box).T
+        rows, columns = torch.from_numpy(pixels.index % self.box).T
         half[:, rows, columns] = values
         edge = columns == 0
         half[:, -rows[edge] % self.box, 0] = values[:, edge].conj()
         middle = self.box // 2
         return torch.fft.irfft2(half, s=(self.box, self.box), norm="ortho").roll((middle, middle), (-2, -1))
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a microscope makes of projections.
+
+    Args:
+        pixels: Of the images' spectra, with the places in the map's spectrum that they show.
+        factor: What each is multiplied by: the CTF, and the phases of odd aberrations.
+    """
+
+    pixels: FourierPixels
+    factor: Complex[torch.Tensor, "n pixels"]
+
+    @classmethod
+    def of(cls, ctf: ParticleCtf | None, count: int, optics: ParticleOptics, projector: MapProjector) -> Self:
+        """For particles of one optics group."""
+        pixels = replace(projector.pixels, magnification=optics.magnification)
+        transfer, turn = transfer_function(ctf, count, optics, pixels), straightening(optics, pixels)
+        back = torch.ones((), dtype=torch.complex64) if turn is None else torch.complex(turn[0], -turn[1])
+        return cls(pixels, transfer * back)
 
 
 def project_particles(
@@ -121,7 +141,7 @@ def project_particles(
         volume: A cube.
         pixel_size: Of it, Å.
         particles: With poses, and with CTFs where they are asked for.
-        ctf: Whether projections are multiplied with them.
+        ctf: Whether projections show them, with aberrations and anisotropic magnification.
     """
     if particles.rotation is None:
         raise ValueError("particles without poses cannot be projected")
@@ -133,9 +153,9 @@ def project_particles(
         optics = particles.optics[particles.group[start]] if len(particles) else None
         for first in range(start, end, _AT_ONCE):
             chosen = np.arange(first, min(first + _AT_ONCE, end))
-            transfer = None
+            seen = None
             if ctf and optics is not None:
                 known = None if particles.ctf is None else particles.ctf.select(chosen)
-                transfer = transfer_function(known, len(chosen), optics, projector.pixels)
-            yield projector.project(particles.rotation[chosen], shift[chosen], transfer).numpy()
+                seen = Seen.of(known, len(chosen), optics, projector)
+            yield projector.project(particles.rotation[chosen], shift[chosen], seen).numpy()
         start = end

@@ -9,12 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Self
 
 import numpy as np
 import torch
 from annotated_types import Ge, Gt
 from jaxtyping import Float, Int
+from pydantic import model_validator
 
 from thon.algorithms.half_correlation import correlate_halves
 from thon.algorithms.likelihood.expectation import NoiseModel, Poses
@@ -22,8 +23,8 @@ from thon.algorithms.likelihood.images import ImageSource
 from thon.algorithms.likelihood.known_poses import KnownPoses
 from thon.algorithms.likelihood.noise import first_noise
 from thon.algorithms.likelihood.reconstruction import prior_precision
-from thon.algorithms.likelihood.references import soft_sphere
-from thon.base.options import Options, Unit
+from thon.algorithms.likelihood.references import particle_mask
+from thon.base.options import Advanced, Options, Unit
 from thon.data.maps import ShellCurves
 from thon.data.particles import Particles
 from thon.ops.symmetry import symmetry_rotations
@@ -41,11 +42,30 @@ class ReconstructParticlesOptions(Options):
     ctf: bool = True
     """Correct for the CTFs."""
 
+    ewald: bool = False
+    """Take Ewald's sphere for what it is, curved: for large particles at high resolution."""
+
+    reverse_curvature: Annotated[bool, Advanced()] = False
+    """With --ewald: curve it the other way, for a map of the other hand or images that are mirrored."""
+
     classes: tuple[Annotated[int, Unit("1"), Ge(1)], ...] = ()
     """Use particles of these classes only."""
 
     max_resolution: Annotated[float, Unit("Å"), Ge(0)] = 0.0
     """Nothing finer is reconstructed; 0 for no limit."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.ewald and not self.ctf:
+            raise ValueError("ewald needs the CTF, which tells the two waves in an image apart")
+        if self.reverse_curvature and not self.ewald:
+            raise ValueError("reverse_curvature is for ewald")
+        return self
+
+    @property
+    def curvature(self) -> int:
+        """Of Ewald's sphere: 0 for flat, −1 as RELION has it with --ewald, 1 the other way."""
+        return (1 if self.reverse_curvature else -1) if self.ewald else 0
 
 
 @dataclass(frozen=True)
@@ -94,11 +114,21 @@ def reconstruct_with_poses(
     shells = min(box // 2, round(extent / options.max_resolution)) if options.max_resolution else box // 2
     half = half_sets(particles, seed)
     model = _model(particles, source, extent, box // 2, diameter)
-    known = KnownPoses(particles, source, Poses.start(particles), model, extent, shells, diameter, options.ctf)
+    known = KnownPoses(
+        particles,
+        source,
+        Poses.start(particles),
+        model,
+        extent,
+        shells,
+        diameter,
+        correct=options.ctf,
+        curvature=options.curvature,
+    )
     symmetry = symmetry_rotations(options.symmetry)
     first, second = (one.of_class(0, symmetry) for one in known.sum(half - 1, done))
     halves = torch.stack([first.reconstruct(box), second.reconstruct(box)])
-    sphere = soft_sphere(box, min(diameter / 2 / main.pixel_size, box / 2 - 5), 5, 3)
+    sphere = particle_mask(box, diameter / main.pixel_size, 3)
     within = sphere if mask is None else torch.from_numpy(mask).float()
     common = correlate_halves(
         halves[0], halves[1], main.pixel_size, mask=within, symmetry_order=len(symmetry), seed=seed

@@ -32,15 +32,16 @@ from thon.algorithms.likelihood.images import ImageSource
 from thon.algorithms.likelihood.noise import first_noise, update_noise
 from thon.algorithms.likelihood.poses import RotationGrid, ShiftGrid
 from thon.algorithms.likelihood.reconstruction import ClassSums, prior_precision
-from thon.algorithms.likelihood.references import shell_radius, soft_sphere, to_spectrum
+from thon.algorithms.likelihood.references import PADDING, particle_mask, shell_radius, to_spectrum
 from thon.algorithms.likelihood.search import References, SearchPlan
+from thon.algorithms.local_regularisation import regularise_locally
 from thon.algorithms.mask import MaskOptions, make_mask
 from thon.base.options import Options, Unit
 from thon.data.maps import ShellCurves
 from thon.data.particles import Particles
-from thon.ops.fourier import half_spectrum
-from thon.ops.rotation import rotation_about, rotation_from_quaternion
-from thon.ops.symmetry import symmetry_rotations
+from thon.ops.rotation import random_turn
+from thon.ops.symmetry import angular_distance, symmetry_rotations
+from thon.ops.volume_fourier import low_pass
 
 _MOST = 3000  # poses of a particle; only the first iterations, which know little, would take more
 _SOLVENT_RESOLUTION = 15.0  # Å
@@ -77,6 +78,10 @@ class Refine3dOptions(Options):
     solvent: Literal["automatic", "sphere"] = "automatic"
     """What references are multiplied with, and their resolution measured in, where no mask is given: a soft mask around
     the density that both halves have at 15 Å, or a sphere."""
+
+    regularisation: Literal["spectral", "local"] = "spectral"
+    """How noise is kept out of the references: by the signal-to-noise ratio of each shell, the same everywhere, or by
+    that of each place and shell, which helps where parts are better ordered than others."""
 
     join_halves: Annotated[float, Unit("Å"), Ge(0)] = 40.0
     """The halves share what is coarser, so that they keep one orientation."""
@@ -187,7 +192,7 @@ class Refine3d:
         extent = box * self.pixel_size
         generator = np.random.default_rng(self.seed)
         half = _split(self.particles, generator)
-        filtered = low_pass(torch.from_numpy(reference.astype(np.float32)), extent / options.initial_lowpass)
+        filtered = low_pass(torch.from_numpy(reference.astype(np.float32)), self.pixel_size, options.initial_lowpass)
         reference = (filtered * self._sphere(box)).numpy()
         nothing = np.zeros((2, *reference.shape), np.float32)
         first_shells = min(box // 2, math.ceil(extent / options.initial_lowpass) + 10)
@@ -206,28 +211,34 @@ class Refine3d:
 
     def iterate(self, state: Refinement, done: Callable[[int], None] = lambda count: None) -> Refinement:
         """One iteration."""
-        box = state.references.shape[-1]
         correlate = not state.records and not self.options.absolute_greyscale
         final = self._is_settled(state)
-        shells = box // 2 if final else state.shells
+        shells = state.references.shape[-1] // 2 if final else state.shells
         plan = self._plan(state, shells, correlate)
+        found, sums = self._expect(state, plan, shells, done)
+        return self._maximise(state, plan, found, sums, final=final)
+
+    def _expect(
+        self, state: Refinement, plan: SearchPlan, shells: int, done: Callable[[int], None]
+    ) -> tuple[Expected, list[ClassSums]]:
+        """Poses and the rest of what the expectation step found, and the sums of the halves in their own units."""
+        extent = state.references.shape[-1] * self.pixel_size
         spectra = to_spectrum(torch.from_numpy(state.references), shells)
         references = [References(spectra[h : h + 1], torch.zeros(1)) for h in range(2)]
         expectation = Expectation(
-            self.particles, self.source, references, plan, state.model, box * self.pixel_size, shells,
-            self.options.diameter,
-        )  # fmt: skip
-        blocks = make_blocks(self.particles, state.half - 1, self.block)
-        found = expectation.run(state.poses, blocks, done)
-        return self._maximise(state, expectation, found, correlate=correlate, final=final)
+            self.particles, self.source, references, plan, state.model, extent, shells, self.options.diameter
+        )
+        found = expectation.run(state.poses, make_blocks(self.particles, state.half - 1, self.block), done)
+        # Sums are the largest of all: those in whole numbers are let go one by one.
+        whole, found = list(found.sums), replace(found, sums=())
+        symmetry = symmetry_rotations(self.options.symmetry)
+        return found, [whole.pop(0).of_class(0, symmetry) for _ in range(len(whole))]
 
     def _plan(self, state: Refinement, shells: int, correlate: bool) -> SearchPlan:
         options, box = self.options, state.references.shape[-1]
         generator = np.random.default_rng((self.seed, len(state.records) + 1))
         grid = RotationGrid(3, symmetry_rotations(options.symmetry), np.eye(3))
-        jitter = generator.uniform(-0.5, 0.5) * grid.step(state.level - 1)
-        axis = rotation_from_quaternion(_random_quaternion(generator)) @ np.array([1.0, 0, 0])
-        grid = replace(grid, turn=rotation_about(axis, jitter))
+        grid = replace(grid, turn=random_turn(generator, grid.step(state.level - 1)))
         step = state.offset_step
         offset = generator.uniform(-0.5, 0.5, 2) * step
         shifts = ShiftGrid(step, state.offset_range, (float(offset[0]), float(offset[1])))
@@ -247,7 +258,7 @@ class Refine3d:
         return math.ceil(box * self.pixel_size / resolution)
 
     def _sphere(self, box: int) -> torch.Tensor:
-        return soft_sphere(box, min(self.options.diameter / 2 / self.pixel_size, box / 2 - 5), 5, 3)
+        return particle_mask(box, self.options.diameter / self.pixel_size, 3)
 
     def _correlate(self, halves: torch.Tensor) -> tuple[HalfCorrelation, torch.Tensor]:
         """FSC of the halves, and the soft mask around the particle within which it was measured."""
@@ -272,20 +283,16 @@ class Refine3d:
         return (state.stalled[0] >= 1 and state.stalled[1] >= 1) or len(state.records) + 1 >= self.options.iterations
 
     def _maximise(
-        self, state: Refinement, expectation: Expectation, found: Expected, *, correlate: bool, final: bool
+        self, state: Refinement, plan: SearchPlan, found: Expected, sums: list[ClassSums], *, final: bool
     ) -> Refinement:
-        box, symmetry = state.references.shape[-1], symmetry_rotations(self.options.symmetry)
-        extent, shells = box * self.pixel_size, expectation.shells
-        sums = [one.of_class(0, symmetry) for one in found.sums]
-        joined = join_halves(sums, extent / self.options.join_halves if self.options.join_halves else 0.0)
+        box, correlate = state.references.shape[-1], plan.correlate
+        extent, shells = box * self.pixel_size, sums[0].shells
         halves = torch.stack([one.reconstruct(box) for one in sums])
         common, solvent = self._correlate(halves)
         curve = torch.from_numpy(np.nan_to_num(common.curves.best[:shells]))
-        references = torch.stack([one.reconstruct(box, prior_precision(one.mean_weight(), curve)) for one in joined])
+        references, volume = self._regularise(sums, curve, box)
         if correlate:
-            references = low_pass(references, extent / self.options.initial_lowpass)
-        both = sums[0] + sums[1]
-        volume = both.reconstruct(box, prior_precision(both.mean_weight() / 2, curve)) * self._sphere(box)
+            references = low_pass(references, self.pixel_size, self.options.initial_lowpass)
         references = references * solvent
         model = state.model if correlate else update_noise(state.model, self.particles, found, extent, shells)
         accuracy = pose_accuracy(
@@ -293,12 +300,12 @@ class Refine3d:
         )
         # Beyond the shells that took part the halves share nothing but the mask.
         resolution = max(extent / shells, common.resolution) if math.isfinite(common.resolution) else math.nan
-        record = self._record(state, expectation, found, resolution, accuracy)
+        record = self._record(state, plan, found, shells, resolution, accuracy)
         return replace(
-            _next(state, record, curve, box, expectation.plan, self.pixel_size),
+            _next(state, record, curve, box, plan, self.pixel_size),
             references=references.numpy(),
             halves=halves.numpy(),
-            volume=volume.numpy(),
+            volume=(volume * self._sphere(box)).numpy(),
             poses=found.poses,
             model=model,
             curves=common.curves,
@@ -306,19 +313,34 @@ class Refine3d:
             converged=final,
         )
 
+    def _regularise(
+        self, sums: list[ClassSums], curve: Float[torch.Tensor, "shells"], box: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """References of the halves, and the map of both, without what is noise; the sums are changed."""
+        local, extent = self.options.regularisation == "local", box * self.pixel_size
+
+        def made(one: ClassSums, halves: int) -> torch.Tensor:
+            return one.reconstruct(box, None if local else prior_precision(one.mean_weight() / halves, curve))
+
+        volume = made(sums[0] + sums[1], 2)
+        join_halves(sums, extent / self.options.join_halves if self.options.join_halves else 0.0)
+        references = torch.stack([made(one, 1) for one in sums])
+        return regularise_locally(references, volume, _crossing(curve, 0.143)) if local else (references, volume)
+
     def _record(
         self,
         state: Refinement,
-        expectation: Expectation,
+        plan: SearchPlan,
         found: Expected,
+        shells: int,
         resolution: float,
         accuracy: tuple[float, float],
     ) -> IterationRecord:
-        plan, poses = expectation.plan, found.poses
+        poses = found.poses
         return IterationRecord(
             iteration=len(state.records) + 1,
             resolution=resolution,
-            shells=expectation.shells,
+            shells=shells,
             angular_step=plan.grid.step(plan.last),
             offset_step=plan.shifts.step,
             offset_range=plan.shifts.reach,
@@ -326,7 +348,7 @@ class Refine3d:
             probability=float(poses.probability.mean()),
             significant=float(poses.significant.mean()),
             accuracy=accuracy,
-            changes=pose_changes(state.poses, poses, plan.grid.symmetry),
+            changes=pose_changes(state.poses, poses, self.options.symmetry),
             likelihood=float(poses.likelihood.sum()),
         )
 
@@ -373,34 +395,24 @@ def _next(
     )
 
 
-def join_halves(sums: list[ClassSums], shells: float) -> list[ClassSums]:
-    """Sums of two halves that share what lies within some shells."""
-    both = sums[0] + sums[1]
-    z, y, x = both.weight.shape
-    inside = shell_radius((z, y, x)) < shells
-    return [
-        replace(
-            one,
-            data=torch.where(inside[..., None], both.data / 2, one.data),
-            weight=torch.where(inside, both.weight / 2, one.weight),
-        )
-        for one in sums
-    ]
+def join_halves(sums: list[ClassSums], shells: float) -> None:
+    """Let two halves share what lies within some shells, in place."""
+    z, y, x = sums[0].weight.shape
+    middle_z, middle_y, reach = z // 2, y // 2, math.ceil(PADDING * shells) + 1
+    near = (
+        slice(max(middle_z - reach, 0), middle_z + reach + 1),
+        slice(max(middle_y - reach, 0), middle_y + reach + 1),
+        slice(reach + 1),
+    )
+    inside = shell_radius((z, y, x))[near] < shells
+    for name in ("data", "weight"):
+        first, second = (getattr(one, name)[near] for one in sums)
+        first[inside] = second[inside] = (first[inside] + second[inside]) / 2
 
 
-def low_pass(volume: Float[torch.Tensor, "*batch z y x"], shells: float) -> Float[torch.Tensor, "*batch z y x"]:
-    """Filter with a raised-cosine edge two shells wide."""
-    box = volume.shape[-1]
-    axes = [torch.fft.fftfreq(box) * box, torch.fft.fftfreq(box) * box, torch.fft.rfftfreq(box) * box]
-    radius = (axes[0][:, None, None] ** 2 + axes[1][:, None] ** 2 + axes[2] ** 2).sqrt()
-    keep = 0.5 + 0.5 * torch.cos(math.pi * ((radius - shells + 1) / 2).clamp(0, 1))
-    return torch.fft.irfftn(half_spectrum(volume, 3) * keep, s=(box, box, box), dim=(-3, -2, -1))
-
-
-def pose_changes(before: Poses, after: Poses, symmetry: Float[np.ndarray, "operators 3 3"]) -> tuple[float, float]:
+def pose_changes(before: Poses, after: Poses, symmetry: str) -> tuple[float, float]:
     """Root mean square change of rotations, degrees, the same but for symmetry, and of shifts, Å."""
-    trace = np.einsum("nij,njk,ski->ns", np.swapaxes(after.rotation, 1, 2), before.rotation, symmetry)
-    angle = np.rad2deg(np.arccos(np.clip((trace.max(1) - 1) / 2, -1, 1)))
+    angle = angular_distance(after.rotation, before.rotation, symmetry)
     moved = np.square(after.shift - before.shift).sum(1)
     return float(np.sqrt(np.mean(angle**2))), float(np.sqrt(np.mean(moved)))
 
@@ -423,8 +435,3 @@ def _split(particles: Particles, generator: np.random.Generator) -> Int[np.ndarr
     if particles.half is not None:
         half = np.where(particles.half > 0, particles.half, half)
     return half
-
-
-def _random_quaternion(generator: np.random.Generator) -> Float[np.ndarray, "4"]:
-    values = generator.normal(size=4)
-    return values / np.linalg.norm(values)

@@ -9,6 +9,7 @@ import click
 from thon.base.errors import InputError
 from thon.cli.progress import make_teller
 from thon.cli.shell import JobName
+from thon.cli.typed import typed_command
 from thon.engine.run import Run, repeat, resume
 from thon.job.folder import JobFolder
 from thon.project.project import Project, find_job
@@ -37,7 +38,8 @@ def command_repeat(job: str, output: str | None, quiet: bool, as_json: bool, tra
         click.echo(f"{click.style('warning', fg='yellow')}: {change}", err=True)
     teller = make_teller(quiet=quiet, as_json=as_json, show_traceback=traceback)
     with teller:
-        again, code = repeat(folder, announce=teller.announce, watch=teller.watch)
+        command = typed_command(folder.root)
+        again, code = repeat(folder, announce=teller.announce, watch=teller.watch, command=command)
     teller.results(Run((again,), code))
     return code
 

@@ -121,7 +121,28 @@ def read_options(options: type[Model], given: Sequence[tuple[Flag, Any]]) -> Mod
     Raises:
         InputError: One line for each flag that cannot be right.
     """
-    values: dict[str, Any] = {}
+    return _build(options, {}, given)
+
+
+def change_options(options: Model, given: Sequence[tuple[Flag, str]]) -> Model:
+    """The same options but for what was typed.
+
+    Raises:
+        InputError: One line for each flag that cannot be right.
+    """
+    return _build(type(options), options.model_dump(), [(flag, _in_one_word(flag, value)) for flag, value in given])
+
+
+def _in_one_word(flag: Flag, text: str) -> Any:
+    """The value of a flag that was typed as `NAME=VALUE`."""
+    if flag.optional and text.lower() == "none":
+        return text
+    if flag.type is Path:
+        return Path(text).absolute()
+    return text.replace(",", " ").split() if _fixed_length(flag.type) is not None else text
+
+
+def _build(options: type[Model], values: dict[str, Any], given: Sequence[tuple[Flag, Any]]) -> Model:
     for flag, value in given:
         place = values
         for name in flag.path[:-1]:

@@ -8,6 +8,7 @@ import os
 import signal
 import time
 from collections.abc import Generator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from thon.cli.job_command import (
 from thon.cli.live_view import make_view
 from thon.cli.plans import print_plans
 from thon.cli.run_command import absolute
+from thon.cli.typed import typed_command
 from thon.engine.dry_run import ItemPlan, dry_run, planned_inputs
 from thon.engine.inputs import Expanded
 from thon.engine.live import run_live
@@ -93,6 +95,7 @@ def _run(steps: Sequence[StepFlags], options: LiveOptions, values: dict[str, Any
         return _dry_run(request, output or Path.cwd(), as_json=values["as_json"])
     project = Project.create(output) if output is not None else Project.open(Path.cwd())
     check_writable(project)
+    request = replace(request, command=typed_command(project.root))
     view = make_view(quiet=values["quiet"], as_json=values["as_json"])
     with _hearing_signals(), view:
         code, given_up = run_live(project, request, view)

@@ -10,7 +10,10 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from thon.base.errors import ThonError
 from thon.cli.again import named_job
+from thon.cli.around import as_lines, index_of, with_traceback
+from thon.cli.ledger import COLOURS, escape, plain_table, print_table, state_now
 from thon.cli.plans import duration
 from thon.cli.progress import shown
 from thon.cli.shell import JobName
@@ -20,47 +23,48 @@ from thon.job.plan import size_text
 from thon.job.record import JobRecord
 from thon.job.registry import load, load_job
 from thon.job.spec import Chain, JobSpec
+from thon.project.ask import job_log
 from thon.project.project import Project
 from thon.project.request import changed_inputs, stored_options
-
-COLOURS = {"finished": "green", "running": "cyan", "failed": "red", "interrupted": "yellow", "waiting": "dim"}
 
 
 @click.command("jobs", short_help="List the jobs of a project")
 @click.argument("project", type=click.Path(), default=".", metavar="[PROJECT]")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per job.")
-@click.option("--traceback", is_flag=True, help="Show where an error came from.")
-def command_jobs(project: str, as_json: bool, traceback: bool) -> None:
+@click.option("--changed", is_flag=True, help="Say of which jobs inputs have changed since.")
+@as_lines
+@with_traceback
+def command_jobs(project: str, changed: bool, as_json: bool, traceback: bool) -> None:
     """List the jobs of a project: number, type, state, items done, time."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("job", "type", "state", "items", "time", "size", "created"):
-        table.add_column(column, justify="right" if column in ("items", "time", "size") else "left")
-    for folder in Project.open(Path(project)).jobs():
-        row = job_row(folder)
-        if as_json:
+    with index_of(project) as index, index.reading() as connection:
+        rows = [job_row(index.project, row) for row in job_log(connection, index.project.id)]
+    if changed:
+        for row in rows:
+            row["changed"] = changed_inputs(JobFolder(Path(row["folder"])), quick=True)
+    if as_json:
+        for row in rows:
             click.echo(json.dumps(row, ensure_ascii=False))
+        return
+    table = plain_table("job", "type", "state", "items", "time", "size", "created", *(["changed"] if changed else []))
+    for row in rows:
         state = f"[{COLOURS[row['state']]}]{row['state']}[/]"
         time, bytes_ = duration(row["seconds"]), size_text(row["bytes"])
-        items = f"{row['done']}/{row['items']}"
-        table.add_row(row["id"], row["type"], state, items, time, bytes_, row["created"][:16].replace("T", " "))
-    if not as_json:
-        Console(highlight=False).print(table if table.row_count else "no jobs yet")
+        items, created = f"{row['done']}/{row['items']}", row["created"][:16].replace("T", " ")
+        more = [escape(told(row["changed"]))] if changed else []
+        table.add_row(row["id"], row["type"], state, items, time, bytes_, created, *more)
+    print_table(table, "no jobs yet")
 
 
-def job_row(folder: JobFolder) -> dict[str, Any]:
+def job_row(project: Project, row: dict[str, Any]) -> dict[str, Any]:
     """A job in a line."""
-    record = folder.read()
-    return {
-        "id": record.id,
-        "type": record.type,
-        "state": folder.state(),
-        "done": len(folder.items()),
-        "items": len(record.items),
-        "seconds": record.usage.seconds,
-        "bytes": record.usage.bytes,
-        "created": record.created,
-        "folder": str(folder.path),
-    }
+    same = ("type", "done", "items", "seconds", "bytes", "created")
+    state = {"id": row["job"], "state": state_now(project, row), "folder": str(project.root / row["folder"])}
+    return state | {name: row[name] for name in same}
+
+
+def told(changes: list[str]) -> str:
+    """Changed inputs in a line."""
+    more = f" and {len(changes) - 2} more" if len(changes) > 2 else ""
+    return ", ".join(changes[:2]) + more
 
 
 @click.command("show", short_help="Show a job, or the options of a job type")
@@ -116,7 +120,7 @@ def _show(folder: JobFolder, record: JobRecord) -> None:
     for name, value in [
         ("folder", shown(folder.path)),
         ("inputs", "\n".join(record.inputs) or "none"),
-        ("options", _differing(record)),
+        ("options", differing(record)),
         ("seed", str(record.settings.seed)),
         ("thon", f"{record.software.version} {(record.software.commit or '')[:10]}"),
         ("ran", f"{record.host or '?'}, {record.cpu or '?'}, {record.device or '?'}, {record.threads or '?'} threads"),
@@ -148,9 +152,12 @@ def _show_item(console: Console, folder: JobFolder, record: JobRecord, item: str
             console.print(f"    {shown(file)}  {size_text(file.stat().st_size)}", markup=False)
 
 
-def _differing(record: JobRecord) -> str:
-    """Options that differ from the defaults of the job type as it is now."""
-    spec = load_job(record.type)
+def differing(record: JobRecord) -> str:
+    """Options that differ from the defaults of the job type as it is now; all where there is no such type any more."""
+    try:
+        spec = load_job(record.type)
+    except ThonError:
+        return "\n".join(f"{name} = {_plain(value)}" for name, value in record.options.items())
     required = [name for name, field in spec.options.model_fields.items() if field.is_required()]
     defaults = {} if required else stored_options(spec.options(), Path("/"))
     differing = {name: value for name, value in record.options.items() if defaults.get(name, ...) != value}

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from thon.cli.faults import guarded
+from thon.cli.typed import TYPED
 from thon.job.registry import Listing, listings
 
 if TYPE_CHECKING:
@@ -18,7 +19,22 @@ if TYPE_CHECKING:
 COMMANDS = {
     "jobs": ("thon.cli.look", "List the jobs of a project"),
     "show": ("thon.cli.look", "Show a job, or the options of a job type"),
+    "log": ("thon.cli.ledger", "Tell what ran, when, by whom, how long, at what cost"),
+    "why": ("thon.cli.why", "Tell the whole history of a file"),
+    "cost": ("thon.cli.ledger", "Add up time, energy and money by job, user, month or type"),
+    "sql": ("thon.cli.ledger", "Ask the index in SQL, read only"),
+    "records": ("thon.cli.ledger", "Write a table of the index as Parquet or CSV"),
+    "clean": ("thon.cli.keep", "Free disk space, but of what final results go back to"),
+    "keep": ("thon.cli.keep", "Mark results as final, which `thon clean` protects"),
+    "export": ("thon.cli.keep", "Write the project, or some results, for another machine"),
+    "unpack": ("thon.cli.keep", "Make a project of what `thon export` wrote"),
+    "relocate": ("thon.cli.keep", "Find raw data that have moved, by their hashes"),
+    "reindex": ("thon.cli.ledger", "Make the index anew from the job folders"),
     "repeat": ("thon.cli.again", "Do a job again, as a new job"),
+    "clone": ("thon.cli.plan_jobs", "Make a new job like an earlier one, with changes"),
+    "restart": ("thon.cli.plan_jobs", "Do a job that did not finish from its beginning"),
+    "run": ("thon.cli.plan_jobs", "Run jobs that wait, each when those before it are finished"),
+    "workflow": ("thon.cli.plan_jobs", "Write a project's jobs as a template, or run one"),
     "resume": ("thon.cli.again", "Go on with a job that was interrupted or failed"),
     "completion": ("thon.cli.completion", "Print what makes the shell complete thon's commands"),
 }
@@ -156,6 +172,7 @@ def thon() -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    TYPED.set(tuple(given))
     return guarded(
         lambda: thon.main(given, prog_name="thon", standalone_mode=False), show_traceback="--traceback" in given
     )

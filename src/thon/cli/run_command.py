@@ -13,6 +13,7 @@ from thon.base.options import Options
 from thon.cli.flags import Flag, read_options
 from thon.cli.plans import print_plans
 from thon.cli.progress import Teller, make_teller
+from thon.cli.typed import typed_command
 from thon.engine.dry_run import dry_run, planned_groups, planned_inputs
 from thon.engine.inputs import connect_ports, expand_files, file_items, is_job, job_items, job_of
 from thon.engine.run import run_steps, worst
@@ -85,6 +86,7 @@ def run_command(typed: Typed) -> int:
             announce=teller.announce,
             watch=teller.watch,
             connect=lambda spec, items: connect_ports(spec, items, typed.ports, project),
+            command=typed_command(project.root),
         )
     teller.results(run)
     return run.exit_code

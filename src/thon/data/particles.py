@@ -20,6 +20,29 @@ from thon.data.optics import Optics
 
 
 @dataclass(frozen=True)
+class ImageCut:
+    """How images are made of their micrographs whenever they are read, where no stack holds them.
+
+    A particle's file is then its micrograph, and its coordinates tell the pixel in the middle of its box.
+
+    Args:
+        box: Side of the box, px of the micrograph.
+        invert: Whether the contrast is turned.
+        normalise: Whether a plane is taken off and the background made 0 ± 1.
+        background_diameter: Of the circle outside of which lies the background, over the box.
+        white_dust: Standard deviations above the mean from which a pixel is replaced by noise; None for none.
+        black_dust: The same below the mean.
+    """
+
+    box: int
+    invert: bool = True
+    normalise: bool = True
+    background_diameter: float = 0.75
+    white_dust: float | None = None
+    black_dust: float | None = None
+
+
+@dataclass(frozen=True)
 class ParticleOptics:
     """What is the same for all particles of one optics group.
 
@@ -36,6 +59,7 @@ class ParticleOptics:
         mtf: File of the detector's modulation transfer, as text.
         premultiplied: Whether the images were multiplied by their CTF.
         dark: Whether matter is dark in the images as they are stored, so that whoever reads them turns their sign.
+        cut: How the images are cut out of micrographs when they are read; None where stacks hold them.
         columns: The row about the group in the star file that it came from, as text by label, to be written again.
     """
 
@@ -51,6 +75,7 @@ class ParticleOptics:
     mtf: str | None = None
     premultiplied: bool = False
     dark: bool = False
+    cut: ImageCut | None = None
     columns: Mapping[str, str] = field(default_factory=dict[str, str], compare=False)
 
 
@@ -101,7 +126,7 @@ class Particles:
     Args:
         optics: Optics groups.
         group: Optics group of each particle, an index.
-        files: Stacks of images.
+        files: Stacks of images, or the micrographs that images are cut out of.
         file: Stack of each particle, an index.
         section: Place of its image in the stack, from 0.
         micrographs: Micrographs that particles come from.

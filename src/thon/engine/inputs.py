@@ -106,6 +106,10 @@ def job_items(spec: JobSpec, given: Sequence[tuple[JobFolder, str | None]], proj
                 raise InputError(f"two inputs are called '{item}'", mend="name one job only, or run them apart")
             items[item] = {port.name: [Reference(job=job, item=item)]}
     if not items:
+        cleaned = given[0][0].head().cleaned
+        if cleaned is not None:
+            mend = "`thon repeat` it, which makes them anew"
+            raise InputError("its outputs were removed to save space", path=given[0][0].path, got=cleaned, mend=mend)
         raise InputError("nothing is finished there", path=given[0][0].path, mend="`thon resume` it first")
     if spec.group is None:
         return _set(spec, items)

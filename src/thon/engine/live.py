@@ -37,14 +37,17 @@ from thon.engine.live_status import (
 from thon.engine.live_watch import Watcher
 from thon.engine.pool import WorkerPool
 from thon.engine.run import worst
+from thon.job.energy import EnergyMeter
 from thon.job.events import Failed, Finished, Interrupted, Started
 from thon.job.folder import JobFolder
 from thon.job.item import as_thon_error, disk_is_full
 from thon.job.items_file import ItemLine
 from thon.job.live_item import Attempt, Ending, Task, run_tasks
-from thon.job.machine import describe_machine, devices, now, resources, share
+from thon.job.machine import devices, held_gpus, now, resources, share
+from thon.job.nvml import open_gpus
 from thon.job.plan import Resources
 from thon.job.record import ItemResult
+from thon.job.runs import RunEnding, begin_run, close_killed, end_run
 from thon.project.project import Project
 
 LIBRARIES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
@@ -117,6 +120,7 @@ class Session:
         """
         begun = time.monotonic()
         self._begin()
+        self._meter = EnergyMeter(open_gpus() if self._allowed.device.startswith("cuda") else ())
         self._pool = WorkerPool(self._workers, environment=dict.fromkeys(LIBRARIES, "1"), hold=hold)
         self._looker = ThreadPoolExecutor(1, thread_name_prefix="look")
         try:
@@ -138,11 +142,13 @@ class Session:
         self._voice.say("log", f"Session on {self._source.location}, {self._workers} workers")
         for stage in self._stages:
             record = stage.folder.head()
-            machine = describe_machine()
+            close_killed(stage.folder, record)
             shown = {"threads": self._workers, "memory": self._allowed.memory * self._workers}
             shown |= {"device": self._allowed.device if stage.spec.gpus else "cpu"}
             state = {"state": "running", "started": record.started or now(), "ended": None}
-            stage.folder.write(record.model_copy(update=machine | shown | state))
+            record = record.model_copy(update=shown | state)
+            begin_run(record, gpus=held_gpus(self._allowed.device, stage.spec.gpus))
+            stage.folder.write(record)
         known = self._flow.restore(time.monotonic())
         for stage in self._stages:
             host = platform.node()
@@ -329,9 +335,10 @@ class Session:
 
     def _end(self, seconds: float) -> None:
         """Close the jobs' records, and say how it went."""
+        energy = self._meter.stop()
         for stage in self._stages:
             stage.folder.discard_unfinished()
-            self._close(stage, seconds)
+            self._close(stage, seconds, energy)
         lost = failures(self._stages)
         done = ", ".join(f"{stage.spec.name} {stage.done}" for stage in self._stages)
         self._voice.say("log", f"Session {self._state}. Done: {done}. Failed: {len(lost)}")
@@ -339,12 +346,17 @@ class Session:
             self._voice.say("error", f"{one.step} {one.item}: {one.message}")
         self._publish(float("inf"))
 
-    def _close(self, stage: Stage, seconds: float) -> None:
+    def _close(self, stage: Stage, seconds: float, energy: float | None) -> None:
         codes = [failure.exit_code for failure in stage.failures.values()]
         record = stage.folder.head()
-        state = "interrupted" if self._state != "ended" else "failed" if codes else "finished"
-        usage = stage.usage.model_copy(update={"seconds": round(record.usage.seconds + seconds, 3)})
-        stage.folder.write(record.model_copy(update={"state": state, "ended": now(), "usage": usage}))
+        state: RunEnding = "interrupted" if self._state != "ended" else "failed" if codes else "finished"
+        record.state, record.ended = state, now()
+        share = self._share(stage)
+        joules = None if energy is None else round(energy * share, 3)
+        took = stage.took.model_copy(update={"seconds": round(seconds, 3), "energy": joules})
+        end_run(record, state, took, record.ended, share=share)
+        record.usage.bytes = stage.size
+        stage.folder.write(record)
         if state == "interrupted":
             stage.folder.emit(Interrupted(seconds=seconds))
         elif codes:
@@ -352,6 +364,11 @@ class Session:
             stage.folder.emit(Failed(message=message, exit_code=worst(codes), seconds=seconds))
         else:
             stage.folder.emit(Finished(seconds=seconds))
+
+    def _share(self, stage: Stage) -> float:
+        """The step's part of the session's CPU time, which is its part of the machine."""
+        whole = sum(one.took.cpu_seconds for one in self._stages)
+        return round(stage.took.cpu_seconds / whole, 4) if whole else 1 / len(self._stages)
 
 
 @dataclass(frozen=True)

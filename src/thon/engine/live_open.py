@@ -40,6 +40,7 @@ class SessionRequest:
         options: How to watch.
         settings: How to run.
         ports: What was typed for further ports, by name.
+        command: What was typed.
     """
 
     location: str
@@ -47,6 +48,7 @@ class SessionRequest:
     options: LiveOptions
     settings: RunSettings
     ports: Mapping[str, str]
+    command: str = ""
 
 
 @contextlib.contextmanager
@@ -111,7 +113,7 @@ def open_stages(project: Project, request: SessionRequest, location: str) -> lis
     live = location if "://" in location else stored(location, project.root)
     for step, options in request.steps:
         ports = _ports(step.spec, request.ports, project)
-        drafted = draft(project, Request(step.spec, options, {}, request.settings, step.source))
+        drafted = draft(project, Request(step.spec, options, {}, request.settings, step.source, request.command))
         inputs = drafted.inputs | fingerprints(project, {"": ports}, {})
         follows = stages[-1].job if stages else None
         drafted = drafted.model_copy(update={"live": live, "follows": follows, "inputs": inputs})

@@ -13,6 +13,7 @@ from thon.job.folder import JobFolder, storing
 from thon.job.items_file import ItemLine, read_items
 from thon.job.lines import append_line
 from thon.job.record import Reference, Usage
+from thon.job.runs import added
 from thon.job.spec import JobSpec
 
 State = Literal["idle", "waiting", "running", "done", "failed"]
@@ -76,7 +77,8 @@ class Stage:
         self.entries: dict[str, Entry] = {}
         self.failures: dict[str, Failure] = {}
         self.waiting, self.running, self.done = 0, 0, 0
-        self.usage = Usage()
+        self.took = Usage()
+        self.size = 0
         self.finished: deque[float] = deque(maxlen=RECENT)
         self._sign = -1 if newest_first else 1
         self._ready: list[tuple[int, str]] = []
@@ -93,7 +95,7 @@ class Stage:
             if line.done and line.item in there:
                 self.entries[line.item] = Entry(len(self.entries), "done", line.basis, line.version)
                 self.done += 1
-                self._use(line)
+                self.size += line.result.bytes
                 yield line
 
     def entry(self, item: str, number: int) -> Entry:
@@ -128,7 +130,8 @@ class Stage:
         self._set(entry, "done")
         entry.basis, entry.version, entry.attempts = line.basis, line.version, 0
         self.finished.append(now)
-        self._use(line)
+        self.took = added([self.took, line.result])
+        self.size += line.result.bytes
 
     def hold(self, item: str) -> None:
         """Let an item wait for an earlier step, or for its files."""
@@ -159,14 +162,6 @@ class Stage:
         if len(self.finished) < 2 or now <= self.finished[0]:
             return None
         return 3600 * (len(self.finished) - 1) / (now - self.finished[0])
-
-    def _use(self, line: ItemLine) -> None:
-        used, took = self.usage, line.result
-        self.usage = Usage(
-            cpu_seconds=round(used.cpu_seconds + took.cpu_seconds, 3),
-            peak_memory=max(used.peak_memory, took.peak_memory),
-            bytes=used.bytes + took.bytes,
-        )
 
     def _set(self, entry: Entry, state: State) -> None:
         self.waiting += (state == "waiting") - (entry.state == "waiting")

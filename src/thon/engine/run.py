@@ -45,6 +45,7 @@ def run_steps(
     announce: Announce,
     watch: Watch,
     connect: Connect = lambda spec, items: items,
+    command: str = "",
 ) -> Run:
     """Run the steps, the first on `items`; `connect` adds what goes into a step's further ports.
 
@@ -62,7 +63,7 @@ def run_steps(
             items = job_items(step.spec, [(jobs[-1], None)], project)
         if not items:
             break
-        request = Request(step.spec, options, connect(step.spec, items), settings, step.source)
+        request = Request(step.spec, options, connect(step.spec, items), settings, step.source, command)
         folder, code = run_request(project, request, announce=announce, watch=watch)
         jobs.append(folder)
         codes.append(code)
@@ -101,7 +102,7 @@ def resume(folder: JobFolder, *, announce: Announce, watch: Watch, settings: Run
     return run_local(folder, watch)
 
 
-def repeat(folder: JobFolder, *, announce: Announce, watch: Watch) -> tuple[JobFolder, int]:
+def repeat(folder: JobFolder, *, announce: Announce, watch: Watch, command: str = "") -> tuple[JobFolder, int]:
     """Do a job again, as a new job with the same options, inputs and seed.
 
     Raises:
@@ -113,7 +114,8 @@ def repeat(folder: JobFolder, *, announce: Announce, watch: Watch) -> tuple[JobF
         options = read_options(spec, record.options, folder.root)
     except ValueError as error:
         raise StoreError("the options of this job are no longer valid", path=folder.path, got=error) from error
-    again = new_job(project, draft(project, Request(spec, options, record.items, record.settings, record.source)))
+    request = Request(spec, options, record.items, record.settings, record.source, command)
+    again = new_job(project, draft(project, request))
     announce(again, "new")
     return again, run_local(again, watch)
 

@@ -51,7 +51,7 @@ def write_cryosparc(
     table = build_table(fields)
     write_cs(path, table)
     write_group(path.with_suffix(".csg"), path.name, table, sorted({name.split("/")[0] for name in fields} - {"uid"}))
-    return notes + _aberrations(particles)
+    return notes + _optics_left_out(particles)
 
 
 def _uids(particles: Particles) -> np.ndarray:
@@ -163,9 +163,13 @@ def _vectors(rotation: Float[np.ndarray, "n 3 3"]) -> Float[np.ndarray, "n 3"]:
     return scipy.spatial.transform.Rotation.from_matrix(matrix).as_rotvec()
 
 
-def _aberrations(particles: Particles) -> list[str]:
-    plain = all(
-        one.beam_tilt == (0, 0) and not one.odd_zernike and not one.even_zernike and one.magnification is None
+def _optics_left_out(particles: Particles) -> list[str]:
+    notes: list[str] = []
+    if any(
+        one.beam_tilt != (0, 0) or one.odd_zernike or one.even_zernike or one.magnification is not None
         for one in particles.optics
-    )
-    return [] if plain else ["Beam tilt, aberrations and anisotropic magnification are left out."]
+    ):
+        notes.append("Beam tilt, aberrations and anisotropic magnification are left out.")
+    if any(one.premultiplied for one in particles.optics):
+        notes.append("The images were multiplied by their CTFs, which the file cannot tell: extract them anew without.")
+    return notes

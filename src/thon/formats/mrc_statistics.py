@@ -32,9 +32,10 @@ def measure(values: np.ndarray) -> SlabStatistics:
     """Statistics of an array of a few megabytes, in double precision."""
     with np.errstate(invalid="ignore"):
         wide = values.astype(np.float64).ravel()
-        mean = float(wide.mean())
+        # Of the wide numbers: NumPy compares those of half precision one at a time.
+        low, high, mean = float(wide.min()), float(wide.max()), float(wide.mean())
         wide -= mean
-        return SlabStatistics(values.size, float(values.min()), float(values.max()), mean, float(wide @ wide))
+        return SlabStatistics(values.size, low, high, mean, float(wide @ wide))
 
 
 def combine(slabs: Sequence[SlabStatistics]) -> SlabStatistics:

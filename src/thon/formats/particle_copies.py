@@ -11,13 +11,18 @@ from jaxtyping import Int
 
 from thon.data.particles import Particles
 from thon.formats.mrc import MrcWriter
-from thon.formats.particle_images import ParticleImages
+from thon.formats.particle_images import Cutter, ParticleImages
 
 _AT_ONCE = 1 << 28
 
 
 def copy_stacks(
-    particles: Particles, folder: Path, *, float16: bool = False, progress: Callable[[float], None] | None = None
+    particles: Particles,
+    folder: Path,
+    *,
+    float16: bool = False,
+    cutter: Cutter | None = None,
+    progress: Callable[[float], None] | None = None,
 ) -> Particles:
     """Write the images of these particles, a stack for each that they come from, and say where they are now.
 
@@ -25,6 +30,7 @@ def copy_stacks(
         particles: Whose images; the order of the particles stays.
         folder: Where the stacks go; it must exist.
         float16: Half the size, three digits, which RELION 4 and later read.
+        cutter: Makes the images of particles that no stack holds.
         progress: Is told the share that is done.
 
     Raises:
@@ -33,7 +39,7 @@ def copy_stacks(
     """
     file, section = np.empty(len(particles), np.int64), np.empty(len(particles), np.int64)
     names: list[str] = []
-    with ParticleImages(particles) as images:
+    with ParticleImages(particles, cutter) as images:
         # A stack has one box, so particles of one stack and different optics groups go apart.
         parts, part = np.unique(np.stack([particles.file, particles.group], -1), axis=0, return_inverse=True)
         for k, (source, group) in enumerate(parts.tolist()):
@@ -45,7 +51,7 @@ def copy_stacks(
             file[chosen], section[chosen] = k, np.arange(len(chosen))
             if progress is not None:
                 progress((k + 1) / len(parts))
-    optics = tuple(replace(one, dark=False) for one in particles.optics)
+    optics = tuple(replace(one, dark=False, cut=None) for one in particles.optics)
     return replace(particles, optics=optics, files=tuple(names), file=file, section=section)
 
 

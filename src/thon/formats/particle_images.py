@@ -6,16 +6,28 @@ import math
 import threading
 from collections import OrderedDict
 from pathlib import Path
-from typing import Self
+from typing import Protocol, Self
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from thon.base.errors import FormatError, InputError
-from thon.data.particles import Particles
-from thon.formats.mrc import MrcFile, open_mrc
+from thon.data.particles import ParticleOptics, Particles
+from thon.formats.image_stack import ImageStack
+from thon.formats.images import open_images
+from thon.formats.mrc import open_mrc
 
 _OPEN_FILES = 64
+
+
+class Cutter(Protocol):
+    """Makes images of parts of micrographs."""
+
+    def __call__(
+        self, particles: Particles, indices: Int[np.ndarray, "k"], micrographs: ParticleMicrographs, /
+    ) -> Float[np.ndarray, "k box box"]:
+        """The images of some particles of one optics group."""
+        ...
 
 
 class ParticleImages:
@@ -31,11 +43,12 @@ class ParticleImages:
 
     Args:
         particles: Whose images.
+        cutter: Makes the images of particles that no stack holds.
     """
 
-    def __init__(self, particles: Particles) -> None:
-        self.particles = particles
-        self._open: OrderedDict[int, MrcFile] = OrderedDict()
+    def __init__(self, particles: Particles, cutter: Cutter | None = None) -> None:
+        self.particles, self.cutter = particles, cutter
+        self._open: OrderedDict[int, ImageStack] = OrderedDict()
         self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
@@ -54,31 +67,45 @@ class ParticleImages:
         """The images of some particles of one optics group, in the order asked for.
 
         Raises:
-            InputError: They are of several optics groups, or a stack cannot be opened.
+            InputError: They are of several optics groups, a stack cannot be opened, or images have to be cut out of
+                micrographs and there is no cutter.
             FormatError: A stack is truncated or has another box than the optics group; or an image is beyond its end,
                 holds NaN or infinity, or is the same grey all over. The message names particle and file.
         """
         chosen = np.asarray(indices, np.int64)
-        box = self._box(chosen)
-        images = np.empty((len(chosen), box, box), np.float32)
-        files, sections = self.particles.file[chosen], self.particles.section[chosen]
+        group = self._group(chosen)
+        images = np.empty((len(chosen), group.box, group.box), np.float32)
         # Along the files, and within each from front to back, disks read fastest.
-        for place in np.lexsort((sections, files)).tolist():
-            images[place] = self._image(int(chosen[place]), int(files[place]), int(sections[place]), box)
-            self._check_values(images[place], int(chosen[place]))
-        if len(chosen) and self.particles.optics[self.particles.group[chosen[0]]].dark:
+        order = np.lexsort((self.particles.section[chosen], self.particles.file[chosen]))
+        if group.cut is None:
+            for place in order.tolist():
+                images[place] = self._image(int(chosen[place]), group.box)
+        else:
+            images[order] = self._cut(chosen[order])
+        for image, particle in zip(images, chosen.tolist(), strict=True):
+            self._check_values(image, particle)
+        if group.dark:
             np.negative(images, out=images)
         return images
 
-    def _box(self, chosen: Int[np.ndarray, "k"]) -> int:
+    def _group(self, chosen: Int[np.ndarray, "k"]) -> ParticleOptics:
         groups = np.unique(self.particles.group[chosen])
         if len(groups) != 1:
             names = [self.particles.optics[k].name for k in groups.tolist()]
             raise InputError("images are read from one optics group at a time", got=", ".join(names) or "none")
-        return self.particles.optics[groups[0]].box
+        return self.particles.optics[groups[0]]
 
-    def _image(self, particle: int, file: int, section: int, box: int) -> np.ndarray:
-        stack = self._stack(file, particle)
+    def _cut(self, chosen: Int[np.ndarray, "k"]) -> Float[np.ndarray, "k box box"]:
+        if self.cutter is None:
+            raise InputError(
+                "the particles' images are still in their micrographs",
+                got=self.particles.image_name(int(chosen[0])),
+                mend="extract them without --on-the-fly",
+            )
+        return self.cutter(self.particles, chosen, ParticleMicrographs(self, chosen))
+
+    def _image(self, particle: int, box: int) -> np.ndarray:
+        stack, section = self.stack(particle), int(self.particles.section[particle])
         if section >= len(stack):
             raise self._error(particle, "is beyond the end of its stack", f"{len(stack)} images in the file")
         if stack.shape[1:] != (box, box):
@@ -86,7 +113,13 @@ class ParticleImages:
             raise self._error(particle, "has not its optics group's size", size, f"{box} × {box} px")
         return stack.image(section)
 
-    def _stack(self, file: int, particle: int) -> MrcFile:
+    def stack(self, particle: int) -> ImageStack:
+        """The open file that a particle's image is in.
+
+        Raises:
+            InputError: It cannot be opened.
+        """
+        file = int(self.particles.file[particle])
         with self._lock:
             stack = self._open.pop(file, None)
             if stack is None:
@@ -97,9 +130,11 @@ class ParticleImages:
                 self._open.popitem(last=False)
         return stack
 
-    def _open_stack(self, file: int, particle: int) -> MrcFile:
+    def _open_stack(self, file: int, particle: int) -> ImageStack:
         try:
-            return open_mrc(self.particles.files[file])
+            # Stacks are MRC whatever their names; micrographs may be of any format.
+            cut = self.particles.optics[self.particles.group[particle]].cut
+            return (open_mrc if cut is None else open_images)(self.particles.files[file])
         except InputError as error:
             error.what = f"{error.what} (needed for the particle {self.particles.image_name(particle)})"
             raise
@@ -123,3 +158,25 @@ class ParticleImages:
             expected=expected,
             mend="remove the particle, or extract it again",
         )
+
+
+class ParticleMicrographs:
+    """Parts of the micrographs that some particles are in.
+
+    Args:
+        images: Keeps the files open.
+        chosen: The particles.
+    """
+
+    def __init__(self, images: ParticleImages, chosen: Int[np.ndarray, "k"]) -> None:
+        self._images = images
+        self._particle = dict(zip(images.particles.file[chosen].tolist(), chosen.tolist(), strict=True))
+
+    def shape(self, file: int) -> tuple[int, int]:
+        """Rows and columns."""
+        rows, columns = self._images.stack(self._particle[file]).shape[1:]
+        return rows, columns
+
+    def read(self, file: int, rows: slice, columns: slice) -> Float[np.ndarray, "part_rows part_columns"]:
+        """A part, as recorded."""
+        return self._images.stack(self._particle[file])[0, rows, columns].astype(np.float32)

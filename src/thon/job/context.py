@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from thon.base.errors import JobError
+from thon.job.iterations import keep_iteration
 from thon.job.plan import Resources
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class Context:
         scratch: An empty folder that is removed afterwards.
         checkpoints: A folder that outlives the process until the item is done: what a killed run left there, the next
             one finds.
+        iterations: Where `keep_iteration` keeps what is in `checkpoints`; nowhere unless given.
         resources: Threads, memory and device to use.
         seed: Seed for everything random in this item: the job's seed mixed with the item's name.
         emit: Takes the events.
@@ -46,12 +48,13 @@ class Context:
         resources: Resources,
         seed: int,
         emit: Callable[[Event], None],
+        iterations: Path | None = None,
     ):
         self.item, self.seed, self.resources = item, seed, resources
         self.scratch, self.checkpoints = scratch, checkpoints
         self.results: dict[str, Path] = {}
         self.used: list[Path] = []
-        self._folder, self._previews, self._emit = folder, previews, emit
+        self._folder, self._previews, self._emit, self._iterations = folder, previews, emit, iterations
         self._last_progress = 0.0
 
     @classmethod
@@ -117,6 +120,14 @@ class Context:
     def uses(self, path: str | Path) -> None:
         """Declare a file that was read besides the inputs, so that the job's record holds its hash."""
         self.used.append(Path(path))
+
+    def keep_iteration(self, number: int) -> None:
+        """Keep the files in `checkpoints` as those of an iteration, at which another job can begin.
+
+        They cost no time, but disk; the last two are kept, and every fifth. A file there must be replaced, not changed.
+        """
+        if self._iterations is not None:
+            keep_iteration(self.checkpoints, self._iterations, number)
 
     def preview(self, name: str, image: np.ndarray | bytes, caption: str = "") -> Path:
         """Show a picture while the job runs.

@@ -1,6 +1,7 @@
 """A job's folder on disk: `job.json`, `events.jsonl`, `outputs/ITEM/`, `previews/ITEM/`, `errors/ITEM.log`.
 
-In a live session a job gets its items one by one: they are lines of `items.jsonl`, and `job.json` stays short.
+In a live session a job gets its items one by one: they are lines of `items.jsonl`, and `job.json` stays short. Other
+jobs have lines of `results.jsonl` while they run, which go into `job.json` when the run ends.
 
 An item is written into `outputs/.tmp-ITEM` and renamed to `outputs/ITEM` once every byte is on the disk, so whatever
 bears its final name is whole. Whoever runs the job holds a lock on the folder, which the system releases when that
@@ -18,6 +19,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Generator, Iterator
@@ -30,11 +32,14 @@ from pydantic import ValidationError
 from thon.base.errors import FormatError, StoreError
 from thon.data.record import from_json, to_json
 from thon.job.events import Event, append_event, read_events
-from thon.job.items_file import read_items, with_items
+from thon.job.items_file import read_items, with_items, with_results
+from thon.job.lines import append_line
 from thon.job.places import found, stored
-from thon.job.record import JobRecord, State
+from thon.job.record import FORMAT, JobRecord, State
 
 UNFINISHED = ".tmp-"
+
+_STATE = re.compile(rb'^ "state": "([a-z]+)"', re.MULTILINE)
 OWN = "./"
 """Begins the stored path of a file in the item's own folder; other paths are stored as `thon.job.places` says."""
 
@@ -77,14 +82,21 @@ class JobFolder:
         """Items of a live job, a line each time that one has ended."""
         return self.path / "items.jsonl"
 
+    @property
+    def results_file(self) -> Path:
+        """How items of the present run ended, a line each."""
+        return self.path / "results.jsonl"
+
     def read(self) -> JobRecord:
-        """The job's record, a live job's items with it.
+        """The job's record, a live job's items and the results of a run that goes on with it.
 
         Raises:
             StoreError: There is none, or it cannot be read.
         """
         record = self.head()
-        return record if record.live is None else with_items(record, read_items(self.items_file))
+        if record.live is not None:
+            return with_items(record, read_items(self.items_file))
+        return with_results(record, read_items(self.results_file))
 
     def head(self) -> JobRecord:
         """The job's record as `job.json` has it, which of a live job is all but the items.
@@ -94,21 +106,45 @@ class JobFolder:
         """
         file = self.path / "job.json"
         try:
-            return JobRecord.model_validate_json(file.read_bytes())
+            data = file.read_bytes()
+            record = JobRecord.model_validate_json(data)
         except FileNotFoundError as error:
             raise StoreError("no job here", path=self.path, expected="a file job.json") from error
         except (OSError, ValidationError) as error:
             raise StoreError("the job's record cannot be read", path=file, got=str(error).split("\n")[0]) from error
+        if record.format > FORMAT:
+            got, expected = f"format {record.format}", f"format {FORMAT} or older"
+            raise StoreError(
+                "this job was written by a newer thon", path=file, got=got, expected=expected, mend="install that one"
+            )
+        return record
 
     def write(self, record: JobRecord) -> None:
-        """Replace the job's record in one step."""
+        """Replace the job's record in one step; it holds the results of the run so far."""
         with storing(self.path):
             write_whole(self.path / "job.json", record.model_dump_json(indent=1).encode() + b"\n")
+            if record.live is None:
+                self.results_file.unlink(missing_ok=True)
+
+    def append(self, file: Path, line: str) -> None:
+        """Append a line to one of the job's files.
+
+        Raises:
+            StoreError: The disk refuses.
+        """
+        with storing(file):
+            append_line(file, line)
 
     def state(self) -> State:
         """The job's state; a job that is marked running although nobody runs it was interrupted."""
         state = self.head().state
         return "interrupted" if state == "running" and not self.is_running() else state
+
+    def marked_state(self) -> str:
+        """The state that the record bears, found without reading all of a record that may be very long."""
+        with (self.path / "job.json").open("rb") as file:
+            match = _STATE.search(file.read(4096))
+        return match[1].decode() if match is not None else self.head().state
 
     def emit(self, event: Event) -> None:
         """Append an event."""

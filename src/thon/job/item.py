@@ -5,25 +5,28 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import resource
 import shutil
 import tempfile
-import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from thon.base.errors import InputError, JobError, StoreError, ThonError
 from thon.data.record import from_json
+from thon.job.clock import Clock
 from thon.job.context import Context
 from thon.job.events import Event, ItemDone, ItemFailed, ItemStarted
 from thon.job.fingerprint import Fingerprint, fingerprint
 from thon.job.folder import JobFolder, storing
+from thon.job.iterations import ITERATIONS
+from thon.job.machine import held_gpus
+from thon.job.made import made_files, numbers
 from thon.job.places import found, stored
 from thon.job.plan import Resources, size_text
-from thon.job.record import ItemResult, Reference
+from thon.job.record import ItemResult, JobRecord, Reference
 from thon.job.registry import load_job
 from thon.job.spec import JobSpec
 
@@ -66,14 +69,14 @@ def run_item(path: Path, item: str, resources: Resources) -> Outcome:
     """
     folder = JobFolder(path)
     folder.emit(ItemStarted(item=item))
-    clock = Clock()
+    record, spec = read_job(path)
+    clock = Clock(held_gpus(resources.device, spec.gpus))
     outputs = folder.begin_item(item)
     try:
-        record = folder.read()
-        spec = load_job(record.type)
         work = Work(spec, item, record.items[item], record.options, record.settings.seed, resources)
         result, context = call_job(folder, work, outputs, folder.emit)
         used = {stored(file, folder.root): fingerprint(file) for file in context.used}
+        made = {"files": made_files(outputs), "values": numbers(result)}
         size = folder.commit_item(item, result)
         shutil.rmtree(context.checkpoints, ignore_errors=True)
     except BaseException as error:
@@ -81,9 +84,20 @@ def run_item(path: Path, item: str, resources: Resources) -> Outcome:
         if isinstance(error, KeyboardInterrupt | SystemExit):
             raise
         return _failed(folder, item, error, clock)
-    done = done_result(item, context, outputs, size, clock)
+    done = done_result(item, context, outputs, size, clock).model_copy(update=made)
     folder.emit(item_done(item, done))
     return Outcome(item, done, used)
+
+
+def read_job(path: Path) -> tuple[JobRecord, JobSpec]:
+    """The record of a job, as `job.json` has it, and its type: read once for many items."""
+    return _read_job(path, (path / "job.json").stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=64)
+def _read_job(path: Path, modified: int) -> tuple[JobRecord, JobSpec]:
+    record = JobFolder(path).head()
+    return record, load_job(record.type)
 
 
 def call_job(
@@ -182,9 +196,18 @@ def fingerprint_of(root: Path, reference: Reference) -> Fingerprint:
         InputError: It does not exist or cannot be read.
         StoreError: No such job.
     """
+    return fingerprint(input_path(root, reference))
+
+
+def input_path(root: Path, reference: Reference) -> Path:
+    """What a reference names: a file, or the file with the record of an earlier job's item.
+
+    Raises:
+        StoreError: No such job.
+    """
     if reference.file is not None:
-        return fingerprint(Path(found(reference.file, root)))
-    return fingerprint(referred_folder(root, reference).outputs / (reference.item or "") / "record.json")
+        return Path(found(reference.file, root))
+    return referred_folder(root, reference).outputs / (reference.item or "") / "record.json"
 
 
 def job_folder(root: Path, job: str) -> JobFolder:
@@ -207,6 +230,7 @@ def _context(home: Path, work: Work, outputs: Path, emit: Callable[[Event], None
         previews=home / "previews" / work.item,
         scratch=Path(tempfile.mkdtemp(prefix=".tmp-scratch-", dir=home)),
         checkpoints=home / "checkpoints" / work.item,
+        iterations=home / ITERATIONS / work.item,
         resources=work.resources,
         seed=int.from_bytes(digest[:4], "little"),
         emit=emit,
@@ -275,15 +299,3 @@ def as_thon_error(error: BaseException, path: Path) -> ThonError:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
         return StoreError("cannot write", path=path, got=error.strerror, mend="free some space, then `thon resume`")
     return JobError(f"something unexpected happened: {type(error).__name__}: {error}")
-
-
-class Clock:
-    """Time and memory of an item, in its own process."""
-
-    def __init__(self) -> None:
-        self._start, self._cpu = time.monotonic(), time.process_time()
-
-    def read(self) -> dict[str, Any]:
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        seconds, cpu = time.monotonic() - self._start, time.process_time() - self._cpu
-        return {"seconds": round(seconds, 3), "cpu_seconds": round(cpu, 3), "peak_memory": peak}

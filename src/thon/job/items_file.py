@@ -77,6 +77,14 @@ def read_items(path: Path) -> Iterator[ItemLine]:
                 continue
 
 
+def with_results(record: JobRecord, lines: Iterable[ItemLine]) -> JobRecord:
+    """The record of a job whose run has not ended, with how items have ended so far."""
+    for line in lines:
+        record.results[line.item] = line.result
+        record.used |= line.used
+    return record
+
+
 def with_items(record: JobRecord, lines: Iterable[ItemLine]) -> JobRecord:
     """The record of a live job with its items."""
     record = record.model_copy(deep=True)

@@ -11,17 +11,16 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import ValidationError
 
+from thon.job.clock import Clock
 from thon.job.events import Event, Warned
 from thon.job.fingerprint import Fingerprint, fingerprint
 from thon.job.folder import UNFINISHED, JobFolder, storing
 from thon.job.item import (
-    Clock,
     Work,
     as_thon_error,
     call_job,
@@ -30,12 +29,14 @@ from thon.job.item import (
     failed_result,
     fingerprint_of,
     item_done,
+    read_job,
 )
 from thon.job.items_file import ITEM_FILE, ItemLine, hash_inputs, hash_texts
+from thon.job.machine import held_gpus
+from thon.job.made import made_files, numbers
 from thon.job.places import found, stored
 from thon.job.plan import Resources
-from thon.job.record import ItemResult, JobRecord, Reference
-from thon.job.registry import load_job
+from thon.job.record import ItemResult, Reference
 from thon.job.spec import JobSpec
 
 Stamp = tuple[int, int]
@@ -97,7 +98,9 @@ def run_task(task: Task) -> Attempt:
     Raises:
         KeyboardInterrupt: Passed on, after the half-written outputs are gone.
     """
-    folder, clock = JobFolder(task.path, interim=task.interim), Clock()
+    folder = JobFolder(task.path, interim=task.interim)
+    record, spec = read_job(task.path)
+    clock = Clock(held_gpus(task.resources.device, spec.gpus))
     outputs = folder.outputs / f"{UNFINISHED}{task.item}"
     said: list[str] = []
 
@@ -113,13 +116,13 @@ def run_task(task: Task) -> Attempt:
         if earlier is not None and earlier.basis == line.basis:
             return Attempt("kept", earlier.model_copy(update={"fingerprints": line.fingerprints}))
         folder.begin_item(task.item)
-        record, spec = _job(task.path, (task.path / "job.json").stat().st_mtime_ns)
         work = Work(spec, task.item, line.inputs, record.options, record.settings.seed, task.resources)
         result, context = call_job(folder, work, outputs, emit)
         used = {stored(file, folder.root): fingerprint(file) for file in context.used}
         version = _version(folder, line, spec, folder.write_record(task.item, result))
         told = {name: _text(getattr(result, name)) for name in task.attributes if hasattr(result, name)}
-        took = done_result(task.item, context, outputs, 0, clock)
+        made = {"files": made_files(outputs), "values": numbers(result)}
+        took = done_result(task.item, context, outputs, 0, clock).model_copy(update=made)
         line = line.model_copy(update={"version": version, "used": used, "attributes": told, "result": took})
         with storing(outputs):
             (outputs / ITEM_FILE).write_text(line.model_dump_json())
@@ -163,13 +166,6 @@ def stamp(path: Path) -> Stamp:
     """
     stat = path.stat()
     return stat.st_size, stat.st_mtime_ns
-
-
-@lru_cache(maxsize=64)
-def _job(path: Path, modified: int) -> tuple[JobRecord, JobSpec]:
-    """The job's record without its items, and its type, read once for many items."""
-    record = JobFolder(path).head()
-    return record, load_job(record.type)
 
 
 def _look(folder: JobFolder, task: Task) -> list[tuple[int, ...]]:

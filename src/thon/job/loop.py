@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 from thon.base.errors import JobError
 from thon.job.folder import JobFolder
 from thon.job.item import Outcome, run_item
+from thon.job.items_file import ItemLine
 from thon.job.machine import job_resources, process_count, share
 from thon.job.plan import Resources
 from thon.job.ranks import followed
 from thon.job.record import JobRecord
 from thon.job.registry import load_job
+from thon.job.runs import write_result
+
+AHEAD = 8
+"""Items that wait at each worker, so that it never waits for us."""
 
 
 def run_items(folder: JobFolder, record: JobRecord) -> None:
-    """Do every item that is not finished, and note in `record` how each ended.
+    """Do every item that is not finished, and note in the folder how each ended.
 
     Raises:
         KeyboardInterrupt: Passed on; finished items are kept.
@@ -40,9 +46,7 @@ def run_items(folder: JobFolder, record: JobRecord) -> None:
         outcomes = _pooled(folder, pending, resources, workers)
     with followed(folder, workers if spreads and pending else 1):
         for outcome in outcomes:
-            record.results[outcome.item] = outcome.result
-            record.used |= outcome.used
-            folder.write(record)
+            write_result(folder, ItemLine(item=outcome.item, inputs={}, used=outcome.used, result=outcome.result))
 
 
 def _one_by_one(folder: JobFolder, items: list[str], resources: Resources) -> Iterator[Outcome]:
@@ -57,7 +61,7 @@ def _pooled(folder: JobFolder, items: list[str], resources: Resources, workers: 
         workers, mp_context=method, initializer=_enter_pool, initargs=(folder.path, os.getpid())
     ) as pool:
         try:
-            yield from over(pool, folder.path, items, resources)
+            yield from over(pool, folder.path, items, resources, ahead=AHEAD * workers)
         except BrokenProcessPool as error:
             raise JobError(
                 "a worker process was killed", mend="if memory ran out, use fewer --workers; then `thon resume`"
@@ -69,11 +73,27 @@ def _pooled(folder: JobFolder, items: list[str], resources: Resources, workers: 
             raise
 
 
-def over(executor: Executor, path: Path, items: list[str], resources: Resources) -> Iterator[Outcome]:
-    """Do items over any executor of `concurrent.futures`; outcomes come as they are ready."""
-    futures = [executor.submit(run_item, path, item, resources) for item in items]
-    for future in as_completed(futures):
-        yield future.result()
+def over(
+    executor: Executor, path: Path, items: Sequence[str], resources: Resources, *, ahead: int
+) -> Iterator[Outcome]:
+    """Do items over any executor of `concurrent.futures`; outcomes come as they are ready.
+
+    Args:
+        executor: Does them.
+        path: The job's folder.
+        items: Names of the items.
+        resources: What one item may use.
+        ahead: Items that the executor has at one time, so that memory does not grow with their number.
+    """
+    waiting, running = iter(items), set[Future[Outcome]]()
+    while True:
+        for item in itertools.islice(waiting, ahead - len(running)):
+            running.add(executor.submit(run_item, path, item, resources))
+        if not running:
+            return
+        done, running = wait(running, return_when=FIRST_COMPLETED)
+        for future in done:
+            yield future.result()
 
 
 def watch_process(parent: int, when_gone: Callable[[], object]) -> None:

@@ -1,4 +1,4 @@
-"""What runs a job: host, processor, versions, and the resources that it may use."""
+"""What runs a job: the versions, and the resources that it may use."""
 
 from __future__ import annotations
 
@@ -32,11 +32,6 @@ def software() -> Software:
     return Software(version=_version(), commit=_commit(), python=platform.python_version(), packages=packages)
 
 
-def describe_machine() -> dict[str, str]:
-    """Host and processor."""
-    return {"host": platform.node(), "cpu": _processor()}
-
-
 def job_resources(record: JobRecord) -> Resources:
     """Resources of the whole job as its settings ask for them, on this machine."""
     return resources(record.settings, load_job(record.type).gpus)
@@ -58,6 +53,14 @@ def devices(device: str) -> list[str]:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     count = len(list(Path("/dev").glob("nvidia[0-9]*"))) if visible is None else len(visible.split(","))
     return [f"cuda:{k}" for k in range(max(count, 1))]
+
+
+def held_gpus(device: str, gpus: int) -> int:
+    """Number of GPUs that a job of a type that can use so many holds: those that it was given, else what it uses."""
+    if not gpus or not device.startswith("cuda"):
+        return 0
+    count = len(devices("cuda"))
+    return count if "CUDA_VISIBLE_DEVICES" in os.environ else min(count, gpus)
 
 
 def process_count(record: JobRecord) -> int:
@@ -115,11 +118,3 @@ def _commit() -> str | None:
 def _git(folder: Path, *arguments: str) -> str:
     command = ["git", "-C", str(folder), *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    for line in info.read_text().splitlines() if info.exists() else ():
-        if line.startswith("model name"):
-            return line.split(":", 1)[1].strip()
-    return platform.machine()

@@ -1,12 +1,22 @@
-"""How paths are stored in a project, so that the project can be moved; where a walk for files goes."""
+"""How paths are stored in a project, so that the project can be moved; where a walk for files goes.
+
+Records do not change, so what has moved since they were written is told by `places.json`: stored texts, of files or of
+folders, and where those are now.
+"""
 
 from __future__ import annotations
 
 import itertools
 import json
 import os
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Mapping
+from functools import lru_cache
 from pathlib import Path
+
+from thon.base.errors import StoreError
+
+PLACES = "places.json"
+"""File that tells what has moved."""
 
 MARK = "project.json"
 """File that makes a folder a project."""
@@ -26,8 +36,38 @@ def stored(path: str | Path, root: Path) -> str:
 
 
 def found(text: str, root: Path) -> str:
-    """Absolute path of a stored text."""
-    return os.path.normpath(os.path.join(os.path.abspath(root), text))
+    """Absolute path of a stored text, where it is now."""
+    base = os.path.abspath(root)
+    return os.path.normpath(os.path.join(base, _moved(text, moves(base))))
+
+
+def moves(root: str | Path) -> Mapping[str, str]:
+    """What has moved, as `places.json` of the project at `root` has it: stored texts by stored texts."""
+    file = os.path.join(root, PLACES)
+    try:
+        return _read_moves(file, os.stat(file).st_mtime_ns)
+    except OSError:
+        return {}
+
+
+@lru_cache(maxsize=16)
+def _read_moves(file: str, modified: int) -> Mapping[str, str]:
+    try:
+        content = json.loads(Path(file).read_bytes())
+    except ValueError as error:
+        mend = "write it anew with `thon relocate`, or mend it"
+        raise StoreError("where files have moved cannot be read", path=file, got=error, mend=mend) from error
+    return {str(then): str(now) for then, now in content.items()} if isinstance(content, dict) else {}
+
+
+def _moved(text: str, known: Mapping[str, str]) -> str:
+    """A stored text with what it, or a folder above it, is called now."""
+    head = text if known else ""
+    while head not in ("", "/"):
+        if head in known:
+            return known[head] + text[len(head) :]
+        head = os.path.dirname(head)
+    return text
 
 
 def free_name(name: str, folder: str, taken: Container[str]) -> str:

@@ -10,7 +10,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from thon.base.options import Options, Unit
 from thon.job.fingerprint import Fingerprint
 
-State = Literal["waiting", "running", "finished", "failed", "interrupted"]
+State = Literal["waiting", "held", "running", "finished", "failed", "interrupted"]
+"""A job that waits is run when its turn comes; one that is held, because what it waits for failed, is not."""
+
+FORMAT = 1
+"""Of records and projects; what bears a higher number was written by a newer thon."""
 
 WHOLE_SET = "all"
 """Name of the one item of a whole-set job."""
@@ -65,14 +69,72 @@ class Software(BaseModel):
 
 
 class Usage(BaseModel):
-    """What the job or an item took."""
+    """What the job, a run of it or an item took."""
 
     seconds: float = 0.0
     cpu_seconds: float = 0.0
+    gpu_seconds: float = 0.0
+    """Time for which GPUs were held, each counted."""
     peak_memory: int = 0
     """Bytes, of the largest process."""
     bytes: int = 0
     """Size of the outputs."""
+    bytes_read: int = 0
+    """Asked of files, or fetched from disks where that is more, as of files that are mapped into memory."""
+    bytes_written: int = 0
+    energy: float | None = None
+    """Joules that the processors and the GPUs of the machine took meanwhile; None where it does not tell."""
+
+
+class Machine(BaseModel):
+    """What a job ran on."""
+
+    host: str = ""
+    cpu: str = ""
+    """Model of the processor."""
+    cores: int = 0
+    """CPUs that the job might use."""
+    memory: int = 0
+    """Bytes in the machine."""
+    gpus: tuple[str, ...] = ()
+    """Model of each GPU that was held."""
+    provider: str = ""
+    """Cloud: aws, gcp or azure."""
+    instance: str = ""
+    """Type of the machine, as the cloud or the lane has it."""
+    region: str = ""
+    spot: bool | None = None
+    """Whether the cloud may take it away; None where nobody says."""
+    lane: str = ""
+    price: float | None = None
+    """Price of an hour; None where nobody says."""
+    currency: str = "USD"
+
+
+class RunRecord(Machine, Usage):
+    """One stretch of work on a job, from where it was taken up to where it ended."""
+
+    user: str = ""
+    batch: str = ""
+    """The batch system's number of it."""
+    started: str
+    ended: str | None = None
+    state: Literal["running", "finished", "failed", "interrupted", "killed"] = "running"
+    share: float = 1.0
+    """Part of the machine that the job had; several steps of a live session share one."""
+
+    @property
+    def cost(self) -> float | None:
+        """What it cost; None where nobody told the price."""
+        return None if self.price is None else self.price * self.share * self.seconds / 3600
+
+
+class Made(BaseModel):
+    """An output file, by which a copy of it is recognised."""
+
+    bytes: int
+    mark: str
+    """As `thon.job.fingerprint.mark` says."""
 
 
 class ItemResult(Usage):
@@ -84,6 +146,17 @@ class ItemResult(Usage):
     log: str = ""
     results: dict[str, str] = Field(default_factory=dict)
     """Main outputs by title, relative to the job folder."""
+    files: dict[str, Made] = Field(default_factory=dict)
+    """All outputs, relative to the item's folder; folders of very many files as one."""
+    values: dict[str, float] = Field(default_factory=dict)
+    """Numbers of the record that was yielded, such as a resolution."""
+
+
+class Continues(BaseModel):
+    """An iteration of an earlier job."""
+
+    job: str
+    iteration: int
 
 
 class JobRecord(BaseModel):
@@ -91,7 +164,7 @@ class JobRecord(BaseModel):
 
     model_config = ConfigDict(extra="ignore")
 
-    format: int = 1
+    format: int = FORMAT
     id: str
     type: str
     title: str
@@ -108,6 +181,10 @@ class JobRecord(BaseModel):
     used: dict[str, Fingerprint] = Field(default_factory=dict)
     """Fingerprints of further files that the job said it had read."""
     software: Software
+    user: str = ""
+    """Who asked for it."""
+    command: str = ""
+    """What was typed, as it would be typed in the project's folder."""
     created: str
     started: str | None = None
     ended: str | None = None
@@ -117,8 +194,19 @@ class JobRecord(BaseModel):
     threads: int | None = None
     memory: int | None = None
     usage: Usage = Field(default_factory=Usage)
+    runs: list[RunRecord] = Field(default_factory=list)
+    """Each time that it was taken up."""
     results: dict[str, ItemResult] = Field(default_factory=dict)
     live: str | None = None
     """The folder or URL that a live session watches for this job's items, which are in `items.jsonl`."""
     follows: str | None = None
     """Live: the job whose items this one takes."""
+    wants: dict[str, list[str]] = Field(default_factory=dict)
+    """Of a job that waits: what goes into each port, jobs (J003, J003:ITEM) or files; the items are looked up when its
+    turn comes."""
+    after: list[str] = Field(default_factory=list)
+    """Jobs to wait for besides those that its inputs come from."""
+    cleaned: str | None = None
+    """When its outputs were removed to save space."""
+    continues: Continues | None = None
+    """Where it begins: at an iteration that another job had reached."""

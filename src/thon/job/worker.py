@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import signal
 import sys
 import threading
@@ -16,13 +17,18 @@ import traceback
 from pathlib import Path
 
 from thon.base.errors import StoreError, ThonError
+from thon.job.energy import EnergyMeter
 from thon.job.events import Failed, Finished, Interrupted, Started
 from thon.job.folder import JobFolder
 from thon.job.item import as_thon_error
+from thon.job.iterations import begin_at
 from thon.job.loop import run_items, watch_process
-from thon.job.machine import describe_machine, job_resources, limit_threads, now, process_count, share
+from thon.job.machine import held_gpus, job_resources, limit_threads, now, process_count, share
+from thon.job.nvml import open_gpus
 from thon.job.ranks import PARENT, follow, take_rank
-from thon.job.record import ItemResult, JobRecord, Usage
+from thon.job.record import JobRecord
+from thon.job.registry import load_job
+from thon.job.runs import RunEnding, begin_run, close_killed, end_run, found_results, taken
 
 INTERRUPTED = 130
 
@@ -62,86 +68,97 @@ def run(folder: JobFolder, *, own_process: bool = False) -> int:
         record = folder.read()
         if record.state == "finished":
             raise StoreError("this job is finished and does not change", path=folder.path, mend="`thon repeat` it")
-        start = time.monotonic()
+        shift = _Shift(folder)
         try:
-            record = _take_up(folder, record)
+            shift.take_up(record)
             if own_process:
                 limit_threads(share(job_resources(record), process_count(record)).threads)
             run_items(folder, record)
         except KeyboardInterrupt:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
-            return _close_interrupted(folder, record, time.monotonic() - start)
+            return shift.close_interrupted()
         except Exception as error:
-            return _close_broken(folder, record, error, time.monotonic() - start)
-        return _close(folder, record, time.monotonic() - start)
+            return shift.close_broken(error)
+        return shift.close()
 
 
-def _take_up(folder: JobFolder, record: JobRecord) -> JobRecord:
-    folder.await_pool()
-    folder.discard_unfinished()
-    finished = folder.items()
-    resources = job_resources(record)
-    updates = describe_machine() | {
-        "state": "running",
-        "started": record.started or now(),
-        "ended": None,
-        "device": resources.device,
-        "threads": resources.threads,
-        "memory": resources.memory,
-        "results": {name: result for name, result in record.results.items() if name in finished},
-    }
-    record = record.model_copy(update=updates)
-    folder.write(record)
-    folder.emit(Started(host=record.host or "", pid=os.getpid(), items=len(record.items), finished=len(finished)))
-    return record
+class _Shift:
+    """One run of a job, from where it is taken up to where its record is closed.
 
+    Args:
+        folder: The job's folder.
+    """
 
-def _close(folder: JobFolder, record: JobRecord, seconds: float) -> int:
-    failed = [result for result in record.results.values() if result.state == "failed"]
-    record.state = "failed" if failed else "finished"
-    _sum_up(record, seconds)
-    folder.write(record)
-    if failed:
-        code = max((1 if result.exit_code != 2 else 2 for result in failed), key=lambda c: c == 1)
-        message = f"{len(failed)} of {len(record.items)} items failed"
-        folder.emit(Failed(message=message, exit_code=code, seconds=record.usage.seconds))
-        return code
-    folder.seal()
-    folder.emit(Finished(seconds=record.usage.seconds))
-    return 0
+    def __init__(self, folder: JobFolder):
+        self._folder = folder
+        self._start = time.monotonic()
+        self._meter: EnergyMeter | None = None
 
-
-def _close_interrupted(folder: JobFolder, record: JobRecord, seconds: float) -> int:
-    folder.discard_unfinished()
-    record.state = "interrupted"
-    _sum_up(record, seconds)
-    folder.write(record)
-    folder.emit(Interrupted(seconds=seconds))
-    return INTERRUPTED
-
-
-def _close_broken(folder: JobFolder, record: JobRecord, error: Exception, seconds: float) -> int:
-    """Close a job that could not run at all: its type is gone, the disk is full, a worker process was killed."""
-    traceback.print_exception(error)
-    with contextlib.suppress(OSError):
+    def take_up(self, record: JobRecord) -> None:
+        """Clear away what an earlier run left half-done, and note that and where this one begins."""
+        folder = self._folder
+        folder.await_pool()
         folder.discard_unfinished()
-    told = as_thon_error(error, folder.path)
-    record.state = "failed"
-    _sum_up(record, seconds)
-    folder.write(record)
-    folder.emit(Failed(message=str(told), exit_code=told.exit_code, seconds=seconds))
-    return told.exit_code
+        close_killed(folder, record)
+        finished = folder.items()
+        resources = job_resources(record)
+        gpus = held_gpus(resources.device, load_job(record.type).gpus)
+        record.results = found_results(folder, record, finished)
+        record.state, record.started, record.ended = "running", record.started or now(), None
+        record.device, record.threads, record.memory = resources.device, resources.threads, resources.memory
+        for item in record.items.keys() - set(finished):
+            begin_at(folder.path, record, item)
+        run = begin_run(record, gpus=gpus)
+        folder.write(record)
+        self._meter = EnergyMeter(open_gpus()[:gpus])
+        folder.emit(Started(host=run.host, pid=os.getpid(), items=len(record.items), finished=len(finished)))
+
+    def close(self) -> int:
+        """Every item was tried; returns the exit code."""
+        failed = [result for result in self._folder.read().results.values() if result.state == "failed"]
+        record = self._end("failed" if failed else "finished")
+        if failed:
+            code = max((1 if result.exit_code != 2 else 2 for result in failed), key=lambda c: c == 1)
+            message = f"{len(failed)} of {len(record.items)} items failed"
+            self._folder.emit(Failed(message=message, exit_code=code, seconds=record.usage.seconds))
+            return code
+        self._folder.seal()
+        self._folder.emit(Finished(seconds=record.usage.seconds))
+        return 0
+
+    def close_interrupted(self) -> int:
+        """Somebody stopped it; returns the exit code."""
+        self._folder.discard_unfinished()
+        self._end("interrupted")
+        self._folder.emit(Interrupted(seconds=time.monotonic() - self._start))
+        return INTERRUPTED
+
+    def close_broken(self, error: Exception) -> int:
+        """It could not run at all: its type is gone, the disk is full, a worker process was killed."""
+        traceback.print_exception(error)
+        with contextlib.suppress(OSError):
+            self._folder.discard_unfinished()
+        told = as_thon_error(error, self._folder.path)
+        self._end("failed")
+        message, seconds = str(told), time.monotonic() - self._start
+        self._folder.emit(Failed(message=message, exit_code=told.exit_code, seconds=seconds))
+        return told.exit_code
+
+    def _end(self, ending: RunEnding) -> JobRecord:
+        record = self._folder.read()
+        record.state, record.ended = ending, now()
+        if self._meter is not None:
+            took = taken(self._folder, time.monotonic() - self._start, self._meter.stop())
+            if load_job(record.type).spreads:
+                took.cpu_seconds += _cpu_of_others()  # the processes that did the item together with this one
+            end_run(record, ending, took, record.ended)
+        self._folder.write(record)
+        return record
 
 
-def _sum_up(record: JobRecord, seconds: float) -> None:
-    results: list[ItemResult] = list(record.results.values())
-    record.ended = now()
-    record.usage = Usage(
-        seconds=round(record.usage.seconds + seconds, 3),
-        cpu_seconds=round(sum(result.cpu_seconds for result in results), 3),
-        peak_memory=max((result.peak_memory for result in results), default=0),
-        bytes=sum(result.bytes for result in results),
-    )
+def _cpu_of_others() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return round(used.ru_utime + used.ru_stime, 3)
 
 
 def _interrupt(number: int, frame: object) -> None:

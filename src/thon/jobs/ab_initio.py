@@ -7,6 +7,7 @@ map over with `thon volume MAP OUT --flip-hand` and refine again from it.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -21,14 +22,18 @@ from thon.data.particles import Particles, join_particles
 from thon.data.volume import Volume
 from thon.formats.checkpoint import read_checkpoint, write_checkpoint
 from thon.formats.maps import write_map
-from thon.formats.particle_images import ParticleImages
 from thon.formats.png import encode_png
+from thon.formats.report.classes import maps_figure
+from thon.formats.report.convergence import ClassHistory, class_history_figure
+from thon.formats.report.posterior import posterior_figure
 from thon.formats.report.style import LIGHT, pixels
-from thon.formats.report.volume_views import draw_views
+from thon.formats.report.volume_views import draw_views, views_figure
 from thon.job.context import Context
 from thon.job.plan import Plan, Resources
 from thon.job.spec import whole
 from thon.jobs.classified_results import check_particles
+from thon.jobs.particle_source import open_particles
+from thon.jobs.published import box_text, publish, resolution_text, views_seen
 from thon.ops.symmetry import symmetry_name, symmetry_rotations
 from thon.ops.volume_rotation import move_volume, symmetrise_volume
 
@@ -53,7 +58,7 @@ def ab_initio(particles: tuple[Particles, ...], options: AbInitioOptions, contex
     symmetry_name(options.symmetry)
     joined = check_particles(join_particles(particles), options.diameter, options.classes)
     torch.set_num_threads(context.threads)
-    with ParticleImages(joined) as source:
+    with open_particles(joined) as source:
         search = AbInitio(joined, source, options, context.seed)
         checkpoint = context.checkpoints / "state.npz"
         if checkpoint.exists():
@@ -130,7 +135,6 @@ def _result(
     for k, values in enumerate(maps):
         path = context.output(f"run_class{k + 1:03d}.mrc", title=f"Map {k + 1}")
         volumes.append(write_map(path, values, pixel_size))
-        context.preview(f"map{k + 1}", encode_png(pixels(draw_views(values, pixel_size, LIGHT))), f"Map {k + 1}")
     last = state.records[-1]
     fields = {name: getattr(particles, name) for name in Particles.__dataclass_fields__}
     seen = state.poses.probability > 0
@@ -144,4 +148,48 @@ def _result(
         ParticleClass(float(share), resolution if math.isfinite(resolution) else float("nan"), volume=volume)
         for share, resolution, volume in zip(last.shares, last.resolution, volumes, strict=True)
     )
+    _report(context, state, maps, classes, options, pixel_size)
     return ClassifiedParticles(**fields, classes=classes, symmetry=options.symmetry, diameter=options.diameter)
+
+
+def _report(
+    context: Context,
+    state: AbInitioState,
+    maps: Float[np.ndarray, "classes z y x"],
+    classes: Sequence[ParticleClass],
+    options: AbInitioOptions,
+    pixel_size: float,
+) -> None:
+    records, poses, last = state.records, state.poses, state.records[-1]
+    seen, largest = poses.probability > 0, int(np.argmax(last.shares))
+    efficiency, views = views_seen(poses.rotation[seen & (poses.classes == largest)], options.symmetry)
+    history = ClassHistory(
+        shares=np.array([one.shares for one in records]),
+        resolution=np.array([one.resolution for one in records]),
+        probability=np.array([one.probability for one in records]),
+        changed=None,
+        finest=np.array([one.finest for one in records]),
+    )
+    several = len(maps) > 1
+    publish(
+        context,
+        f"Ab-initio map{'s' * several} from {len(seen):,} particles",
+        [
+            maps_figure(maps, classes, len(seen), pixel_size) if several else views_figure(maps[0], pixel_size),
+            class_history_figure(history),
+            posterior_figure(poses.probability[seen], poses.significant[seen]),
+            views,
+        ],
+        numbers={
+            "Halves agree to": ", ".join(resolution_text(one) for one in last.resolution),
+            "Particles": f"{int(seen.sum()):,} of {len(seen):,} looked at",
+            "Largest map": f"{100 * last.shares[largest]:.0f} % of the particles",
+            "Symmetry": options.symmetry,
+            "Hand": "not determined",
+            "Map": box_text(maps.shape[1:], pixel_size),
+            "Steps": str(last.step),
+            "Efficiency of the views": f"{efficiency:.2f}",
+        },
+        options=options,
+        warnings=[UNDETERMINED],
+    )

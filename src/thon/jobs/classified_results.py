@@ -1,20 +1,66 @@
-"""What jobs that sort particles into classes share: checks of the particles, progress, and the records they yield."""
+"""What jobs that sort particles into classes share: checks of the particles, progress, results and their figures."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from jaxtyping import Int
 
 from thon.algorithms.likelihood.classes import ClassRecord, ClassState
 from thon.base.errors import InputError
 from thon.data.maps import ParticleClass
 from thon.data.particles import Particles
-from thon.formats.png import encode_png
-from thon.formats.report.classes import draw_class_history, draw_sharpness
-from thon.formats.report.style import LIGHT, pixels
+from thon.formats.checkpoint import read_checkpoint, write_checkpoint
+from thon.formats.report.class_flow import flow_figure
+from thon.formats.report.convergence import ClassHistory, class_history_figure
+from thon.formats.report.job_page import ReportFigure
+from thon.formats.report.posterior import posterior_figure
 from thon.job.context import Context
+
+_SHOWN = 6
+"""Iterations whose classes the flow of particles is drawn between."""
+
+
+@dataclass(frozen=True)
+class ClassTrail:
+    """Class of each particle after some iterations, kept beside the checkpoint, for the flow between classes.
+
+    Args:
+        iterations: Their numbers, from 1.
+        members: Class of each particle, from 0; −1 where it was not looked at yet.
+    """
+
+    iterations: tuple[int, ...]
+    members: Int[np.ndarray, "shown n"]
+
+    @classmethod
+    def begin(cls, context: Context, particles: int, done: int) -> ClassTrail:
+        """What an interrupted run has left of the iterations that are done, or nothing."""
+        path = context.checkpoints / "trail.npz"
+        if not path.exists():
+            return cls((), np.zeros((0, particles), np.int32))
+        found: ClassTrail = read_checkpoint(path)
+        kept = sum(number <= done for number in found.iterations)
+        return cls(found.iterations[:kept], found.members[:kept])
+
+    def follow(self, context: Context, state: ClassState, total: int) -> ClassTrail:
+        """With the last iteration, if it is one of those that are shown; to be called before its checkpoint is written.
+
+        Args:
+            context: The item's.
+            state: After the iteration.
+            total: Number of iterations.
+        """
+        number, poses = len(state.records), state.poses
+        if number not in np.linspace(1, total, _SHOWN).round().astype(int):
+            return self
+        members = np.where(poses.significant > 0, poses.classes, -1).astype(np.int32)
+        grown = ClassTrail((*self.iterations, number), np.concatenate([self.members, members[None]]))
+        write_checkpoint(context.checkpoints / "trail.npz", grown)
+        return grown
 
 
 def check_particles(particles: Particles, diameter: float, classes: int = 1, *, need_ctf: bool = True) -> Particles:
@@ -31,12 +77,6 @@ def check_particles(particles: Particles, diameter: float, classes: int = 1, *, 
         raise InputError("the particles have no CTF", mend="fit it with `thon ctf-fit` before extracting")
     used = particles.compact()
     for group in used.optics:
-        if group.odd_zernike or group.even_zernike or group.premultiplied:
-            raise InputError(
-                f"optics group '{group.name}' has Zernike aberrations or images that were multiplied by their CTF",
-                expected="images as they were taken, with beam tilt at most",
-                mend="extract them without --multiply-ctf; further aberrations cannot be corrected yet",
-            )
         if diameter > group.box * group.pixel_size:
             raise InputError(
                 f"the box of optics group '{group.name}' is too small for the diameter",
@@ -92,19 +132,42 @@ def class_shares(state: ClassState) -> tuple[float, ...]:
     return tuple((counts / counts.sum()).tolist())
 
 
-def show_history(context: Context, records: Sequence[ClassRecord], state: ClassState) -> None:
-    """Previews of how the classes changed and how sure poses are."""
-    shares, resolution = (np.array([getattr(one, name) for one in records]) for name in ("shares", "resolution"))
-    changed = np.array([one.changed for one in records])
-    history = draw_class_history(shares, changed, resolution, LIGHT)
-    context.preview("history", encode_png(pixels(history)), "How the classes changed")
+def class_figures(state: ClassState, trail: ClassTrail, pixel_size: float) -> list[ReportFigure]:
+    """How particles moved between classes, how the classes came about, and how sure poses are."""
+    records, classes = state.records, len(state.references)
+    extent = state.references.shape[-1] * pixel_size
+    history = ClassHistory(
+        shares=np.array([one.shares for one in records]),
+        resolution=np.array([one.resolution for one in records]),
+        probability=np.array([one.probability for one in records]),
+        changed=np.array([one.changed for one in records]),
+        finest=extent / np.array([one.shells for one in records]),
+    )
+    flow = [flow_figure(trail.members, trail.iterations, classes)] if classes > 1 and len(trail.iterations) > 1 else []
     seen = state.poses.significant > 0
-    sharpness = draw_sharpness(state.poses.probability[seen], state.poses.significant[seen], LIGHT)
-    context.preview("sharpness", encode_png(pixels(sharpness)), "How sure poses are")
+    posterior = posterior_figure(state.poses.probability[seen], state.poses.significant[seen])
+    return [*flow, class_history_figure(history), posterior]
 
 
-def empty_classes(context: Context, classes: Sequence[ParticleClass]) -> None:
-    """Name the classes that no particle belongs to."""
+def class_numbers(state: ClassState, particles: Particles, pixel_size: float) -> dict[str, str]:
+    """What people look for first in a classification."""
+    last, shares = state.records[-1], np.array(class_shares(state))
+    return {
+        "Particles": f"{len(particles):,}",
+        "Classes": f"{int((shares > 0).sum())} of {len(shares)} with particles",
+        "Largest class": f"{100 * shares.max():.1f} % of the particles",
+        "Finest class": f"{min(last.resolution):.1f} Å",
+        "Box": f"{state.references.shape[-1]} px of {pixel_size:.4g} Å",
+        "Iterations": str(len(state.records)),
+        "Changed class at last": f"{100 * last.changed:.1f} % of the particles",
+        "Best poses (Pmax)": f"{last.probability:.2f} on average",
+    }
+
+
+def empty_classes(context: Context, classes: Sequence[ParticleClass]) -> list[str]:
+    """Name the classes that no particle belongs to; returns the sentence that was said, if there was one."""
     empty = [str(k) for k, one in enumerate(classes, 1) if not one.share]
-    if empty:
-        context.warn(f"No particle is in class {', '.join(empty)}.")
+    told = [f"No particle is in class {', '.join(empty)}."] if empty else []
+    for sentence_ in told:
+        context.warn(sentence_)
+    return told

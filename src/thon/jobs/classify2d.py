@@ -16,22 +16,26 @@ from thon.data.maps import ClassifiedParticles, ParticleClass
 from thon.data.particles import Particles, join_particles
 from thon.formats.checkpoint import read_checkpoint, write_checkpoint
 from thon.formats.maps import write_map
-from thon.formats.particle_images import ParticleImages
 from thon.formats.png import encode_png
-from thon.formats.report.classes import draw_gallery
+from thon.formats.report.classes import draw_gallery, gallery_figure
+from thon.formats.report.origin import origin_figure
 from thon.formats.report.style import LIGHT, pixels
 from thon.job.context import Context
 from thon.job.plan import Plan, Resources
 from thon.job.spec import whole
 from thon.jobs.classified_results import (
+    ClassTrail,
     check_particles,
+    class_figures,
+    class_numbers,
     class_shares,
     classified_fields,
     empty_classes,
     sentence,
-    show_history,
     teller,
 )
+from thon.jobs.particle_source import open_particles
+from thon.jobs.published import publish
 
 
 def plan_classify2d(particles: tuple[Particles, ...], options: Classify2dOptions, resources: Resources) -> Plan:
@@ -52,7 +56,7 @@ def plan_classify2d(particles: tuple[Particles, ...], options: Classify2dOptions
 def classify2d(particles: tuple[Particles, ...], options: Classify2dOptions, context: Context) -> ClassifiedParticles:
     joined = check_particles(join_particles(particles), options.diameter, options.classes)
     torch.set_num_threads(context.threads)
-    with ParticleImages(joined) as source:
+    with open_particles(joined) as source:
         run = Classify2d(joined, source, options, context.seed)
         checkpoint = context.checkpoints / "state.npz"
         if checkpoint.exists():
@@ -60,13 +64,14 @@ def classify2d(particles: tuple[Particles, ...], options: Classify2dOptions, con
             context.log(f"Going on after iteration {len(state.records)}.")
         else:
             state = run.start()
+        trail = ClassTrail.begin(context, len(joined), len(state.records))
         while len(state.records) < run.total:
             state = run.iterate(state, teller(context, len(state.records) + 1, run.taking_part(len(state.records))))
+            trail = trail.follow(context, state, run.total)
             write_checkpoint(checkpoint, state)
             context.log(sentence(state.records[-1]))
             _show(context, run, state)
-    show_history(context, state.records, state)
-    return _result(context, run, state)
+    return _result(context, run, state, trail)
 
 
 def _show(context: Context, run: Classify2d, state: ClassState) -> None:
@@ -82,11 +87,23 @@ def _classes(run: Classify2d, state: ClassState) -> tuple[ParticleClass, ...]:
     return tuple(ParticleClass(*known) for known in zip(shares, resolution, scores.tolist(), strict=True))
 
 
-def _result(context: Context, run: Classify2d, state: ClassState) -> ClassifiedParticles:
+def _result(context: Context, run: Classify2d, state: ClassState, trail: ClassTrail) -> ClassifiedParticles:
     path = context.output("classes.mrcs", title="Class averages")
     averages = write_map(path, np.ascontiguousarray(state.references, np.float32), run.pixel_size)
     classes = _classes(run, state)
-    empty_classes(context, classes)
+    total = len(run.particles)
+    publish(
+        context,
+        f"Classify 2D: {total:,} particles",
+        [
+            gallery_figure(state.references, classes, total, run.pixel_size),
+            *class_figures(state, trail, run.pixel_size),
+            origin_figure(run.particles),
+        ],
+        numbers=class_numbers(state, run.particles, run.pixel_size),
+        options=run.options,
+        warnings=empty_classes(context, classes),
+    )
     return ClassifiedParticles(
         **classified_fields(run.particles, state),
         classes=classes,

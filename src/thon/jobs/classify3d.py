@@ -19,22 +19,26 @@ from thon.data.maps import ClassifiedParticles, HalfMaps, ParticleClass
 from thon.data.particles import Particles, join_particles
 from thon.formats.checkpoint import read_checkpoint, write_checkpoint
 from thon.formats.maps import read_map, require_same_box, write_map
-from thon.formats.particle_images import ParticleImages
 from thon.formats.png import encode_png
-from thon.formats.report.classes import draw_gallery
+from thon.formats.report.classes import draw_gallery, maps_figure
+from thon.formats.report.origin import origin_figure
 from thon.formats.report.style import LIGHT, pixels
 from thon.job.context import Context
 from thon.job.plan import Plan, Resources
 from thon.job.spec import whole
 from thon.jobs.classified_results import (
+    ClassTrail,
     check_particles,
+    class_figures,
+    class_numbers,
     class_shares,
     classified_fields,
     empty_classes,
     sentence,
-    show_history,
     teller,
 )
+from thon.jobs.particle_source import open_particles
+from thon.jobs.published import publish
 
 
 class Classify3dJobOptions(Classify3dOptions):
@@ -71,7 +75,7 @@ def classify3d(
     if joined.rotation is None and (options.local_sigma or not options.align):
         raise InputError("the particles have no poses to keep or to search nearby", mend="refine them, or search all")
     torch.set_num_threads(context.threads)
-    with ParticleImages(joined) as source:
+    with open_particles(joined) as source:
         run = Classify3d(joined, source, pixel_size, options, context.seed, mask)
         checkpoint = context.checkpoints / "state.npz"
         if checkpoint.exists():
@@ -79,13 +83,14 @@ def classify3d(
             context.log(f"Going on after iteration {len(state.records)}.")
         else:
             state = run.start(references)
+        trail = ClassTrail.begin(context, len(joined), len(state.records))
         while len(state.records) < options.iterations:
             state = run.iterate(state, teller(context, len(state.records) + 1, len(joined)))
+            trail = trail.follow(context, state, options.iterations)
             write_checkpoint(checkpoint, state)
             context.log(sentence(state.records[-1]))
             _show(context, run, state)
-    show_history(context, state.records, state)
-    return _result(context, run, state)
+    return _result(context, run, state, trail)
 
 
 def _read_references(
@@ -134,7 +139,7 @@ def _show(context: Context, run: Classify3d, state: ClassState) -> None:
     context.preview("classes", encode_png(pixels(gallery)), "Projections along z, with particles and resolution")
 
 
-def _result(context: Context, run: Classify3d, state: ClassState) -> ClassifiedParticles:
+def _result(context: Context, run: Classify3d, state: ClassState, trail: ClassTrail) -> ClassifiedParticles:
     known = zip(class_shares(state), state.records[-1].resolution, state.references, strict=True)
     classes = tuple(
         ParticleClass(
@@ -144,7 +149,19 @@ def _result(context: Context, run: Classify3d, state: ClassState) -> ClassifiedP
         )
         for k, (share, resolution, volume) in enumerate(known, 1)
     )
-    empty_classes(context, classes)
+    total = len(run.particles)
+    publish(
+        context,
+        f"Classify 3D: {total:,} particles",
+        [
+            maps_figure(state.references, classes, total, run.pixel_size),
+            *class_figures(state, trail, run.pixel_size),
+            origin_figure(run.particles),
+        ],
+        numbers=class_numbers(state, run.particles, run.pixel_size) | {"Symmetry": run.options.symmetry},
+        options=run.options,
+        warnings=empty_classes(context, classes),
+    )
     return ClassifiedParticles(
         **classified_fields(run.particles, state),
         classes=classes,

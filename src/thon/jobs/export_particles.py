@@ -11,6 +11,7 @@ from typing import Literal
 
 import numpy as np
 
+from thon.algorithms.cut_particles import cut_particles
 from thon.algorithms.particle_noise import noise_power
 from thon.base.errors import InputError
 from thon.base.options import Options
@@ -18,11 +19,11 @@ from thon.data.maps import ClassifiedParticles, RefinedParticles
 from thon.data.particles import Particles, join_particles
 from thon.formats.cryosparc_write import write_cryosparc
 from thon.formats.particle_copies import copy_stacks
-from thon.formats.particle_images import ParticleImages
 from thon.formats.relion_particles import write_particles
 from thon.formats.relion_results import write_results
 from thon.job.context import Context
 from thon.job.spec import whole
+from thon.jobs.particle_source import open_particles
 
 Layout = Literal["relion", "cryosparc"]
 
@@ -78,7 +79,7 @@ def _noise(particles: RefinedParticles | ClassifiedParticles, group: int) -> np.
     """The noise of an optics group, from some of its images, evenly over the set."""
     members = np.flatnonzero(particles.group == group)
     optics = particles.optics[group]
-    with ParticleImages(particles) as images:
+    with open_particles(particles) as images:
         some = images.read(members[:: max(1, len(members) // _NOISE_IMAGES)])
     return noise_power(some, particles.diameter or 0.9 * optics.box * optics.pixel_size, optics.pixel_size)
 
@@ -86,6 +87,12 @@ def _noise(particles: RefinedParticles | ClassifiedParticles, group: int) -> np.
 def _with_stacks(particles: Particles, folder: Path, options: ExportParticlesOptions, context: Context) -> Particles:
     """The particles with their images in the folder, where that is wanted."""
     if not options.stacks:
+        if any(one.cut is not None for one in particles.optics):
+            raise InputError(
+                "images are still in their micrographs, and other programs want stacks",
+                got=", ".join(one.name for one in particles.optics if one.cut is not None),
+                mend="add --stacks, which writes them",
+            )
         if "relion" in options.write and any(one.dark for one in particles.optics):
             raise InputError(
                 "matter is dark in some of the images, and RELION wants it bright",
@@ -96,5 +103,9 @@ def _with_stacks(particles: Particles, folder: Path, options: ExportParticlesOpt
     places = folder / "Particles"
     places.mkdir(exist_ok=True)
     return copy_stacks(
-        particles, places, float16=options.float16, progress=lambda share: context.progress(share, 1.0, "images")
+        particles,
+        places,
+        float16=options.float16,
+        cutter=cut_particles,
+        progress=lambda share: context.progress(share, 1.0, "images"),
     )

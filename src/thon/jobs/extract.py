@@ -1,19 +1,22 @@
 """Cut picked particles out of their micrographs into stacks, or cut particles again where their poses put them.
 
 With --particles, those that a classification or refinement yielded are cut out in place of the picks: centred on where
-they lie, with another box or scale if asked for, and all that is known of them kept. Writes NAME.mrcs.
+they lie, with another box or scale if asked for, and all that is known of them kept. Writes NAME.mrcs, or nothing with
+--on-the-fly: images are then cut out of the micrographs whenever they are read.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Self
 
 import numpy as np
-import torch
+from jaxtyping import Float
 
-from thon.algorithms.extract import ExtractOptions, boxes_inside, cut_boxes, finish_boxes
+from thon.algorithms.cut_particles import cut_in_order, image_cut
+from thon.algorithms.extract import ExtractOptions, boxes_inside
 from thon.algorithms.particle_places import ParticlePlaces, local_ctf, recentre
 from thon.base.errors import InputError
 from thon.base.options import Advanced, Unit
@@ -23,9 +26,11 @@ from thon.data.particles import ParticleOptics, Particles
 from thon.formats.images import open_images
 from thon.formats.mrc import MrcWriter
 from thon.formats.png import shrink, to_gray
+from thon.formats.report.job_page import ReportFigure
 from thon.job.context import Context
 from thon.job.plan import Plan, Resources
 from thon.job.spec import each
+from thon.jobs.published import publish
 
 _CHUNK = 1 << 26  # bytes of particles worked on at a time
 _SHOWN = 40  # particles in the preview
@@ -33,6 +38,9 @@ _SHOWN = 40  # particles in the preview
 
 class ExtractJobOptions(ExtractOptions):
     """Extraction into files."""
+
+    on_the_fly: bool = False
+    """Write no stacks: later steps cut the images out of the micrographs, which must stay where they are."""
 
     float16: bool = True
     """Write half-precision numbers (MRC mode 12): half the size, and exact enough for particles."""
@@ -91,7 +99,7 @@ def plan_extract(picks: Picks, options: ExtractJobOptions, resources: Resources)
     return Plan(
         understood=(f"{picks.micrograph.name}: {len(picks)} picks, boxes of {cut.box} px",),
         memory=400_000_000 + 8 * rows * columns + 8 * _CHUNK,
-        disk=1_000_000 + len(picks) * cut.side**2 * (2 if options.float16 else 4),
+        disk=1_000_000 + (not options.on_the_fly) * len(picks) * cut.side**2 * (2 if options.float16 else 4),
         seconds=0.7 + 3e-8 * rows * columns + len(picks) * (2e-8 * cut.box**2 + 3e-8 * cut.side**2),
     )
 
@@ -111,9 +119,13 @@ def extract(
     if not len(known):
         context.warn(f"{micrograph.name} has no particles to extract: it is skipped.")
         return _describe(known, places, cut, ())
-    stack = context.output(f"{micrograph.name}.mrcs")
+    stack = Path(micrograph.path) if options.on_the_fly else context.output(f"{micrograph.name}.mrcs")
     result = _describe(known, places, cut, (str(stack),))
-    _write(stack, result, places, cut, context)
+    if options.on_the_fly:
+        # The first are cut all the same, so that whoever cuts them later meets no surprise.
+        _show(next(_images(result, cut))[1], result, cut, context)
+    else:
+        _write(stack, result, cut, context)
     context.log(f"{len(result)} particles of {cut.side} px at {cut.pixel_size:.4g} Å.")
     return result
 
@@ -203,6 +215,8 @@ def _describe(known: Particles, places: ParticlePlaces, cut: Cut, files: tuple[s
             box=cut.side,
             micrograph_pixel_size=micrograph.pixel_size,
             premultiplied=options.multiply_ctf,
+            dark=False,
+            cut=image_cut(options, cut.box) if options.on_the_fly else None,
         )
         for k in used.tolist()
     )
@@ -223,51 +237,76 @@ def _describe(known: Particles, places: ParticlePlaces, cut: Cut, files: tuple[s
     )
 
 
-def _write(stack: Path, particles: Particles, places: ParticlePlaces, cut: Cut, context: Context) -> None:
-    image, count = _read(cut.micrograph), len(particles)
-    step = max(1, _CHUNK // (8 * cut.box**2))
+def _images(particles: Particles, cut: Cut) -> Iterator[tuple[slice, Float[np.ndarray, "n side side"]]]:
+    """The images of the particles, some at a time, with their places in the stack."""
+    how = image_cut(cut.options, cut.box)
+    particles = replace(particles, optics=tuple(replace(one, cut=how) for one in particles.optics))
+    return cut_in_order(particles, _read(cut.micrograph), max(1, _CHUNK // (8 * cut.box**2)))
+
+
+def _write(stack: Path, particles: Particles, cut: Cut, context: Context) -> None:
+    count = len(particles)
     shape, stored = (count, cut.side, cut.side), np.float16 if cut.options.float16 else np.float32
     with MrcWriter(stack, shape, cut.pixel_size, dtype=stored) as writer:
-        for start in range(0, count, step):
-            part = slice(start, start + step)
-            images = finish_boxes(
-                cut_boxes(image, places.centre[part], cut.box),
-                cut.micrograph.pixel_size,
-                cut.options,
-                ctf=None if particles.ctf is None else particles.ctf.select(np.arange(count)[part]),
-                optics=cut.micrograph.optics,
-                seed=context.seed + start,
-            ).numpy()
-            writer[part] = images
-            if start == 0:
-                context.preview("particles", _gallery(images[:_SHOWN]), f"The first of {count} particles")
-            context.progress(min(start + step, count), count, "particles")
+        for place, images in _images(particles, cut):
+            writer[place] = images
+            if place.start == 0:
+                _show(images, particles, cut, context)
+            context.progress(place.stop, count, "particles")
 
 
-def _read(micrograph: Micrograph) -> torch.Tensor:
+def _show(images: Float[np.ndarray, "n side side"], particles: Particles, cut: Cut, context: Context) -> None:
+    """Write the report, with the first particles."""
+    width, shown = cut.side * cut.pixel_size, images[:_SHOWN]
+    gallery = ReportFigure(
+        name="particles",
+        title="Particles",
+        draw=lambda theme: _gallery(shown),
+        text=f"The first {len(shown)} of {len(particles):,} particles side by side, each {width:.0f} Å wide",
+        caption=f"Boxes of {width:.0f} Å, each in its own greys; y points up. Matter should be bright, and particles "
+        "in the middle.",
+        photo=85,
+    )
+    ctf = particles.ctf
+    defocus = np.zeros(0) if ctf is None else (ctf.defocus_u + ctf.defocus_v) / 2e4
+    publish(
+        context,
+        f"Particles of {cut.micrograph.name}",
+        [gallery],
+        numbers={
+            "Particles": f"{len(particles):,}",
+            "Images": f"{cut.side} px of {cut.pixel_size:.4g} Å",
+            "Cut as": f"{cut.box} px of {cut.micrograph.pixel_size:.4g} Å",
+            "Defocus": f"{defocus.mean():.2f} µm on average" if len(defocus) else "not known",
+        },
+        options=cut.options,
+    )
+
+
+def _read(micrograph: Micrograph) -> Float[np.ndarray, "rows columns"]:
     """The micrograph.
 
     Raises:
         InputError: It is missing, has another size than it was picked in, or holds what is no number.
     """
     with open_images(micrograph.path) as file:
-        image = torch.from_numpy(file.image(0).astype(np.float32))
-    if tuple(image.shape) != tuple(micrograph.image_shape):
+        image = file.image(0).astype(np.float32)
+    if image.shape != tuple(micrograph.image_shape):
         raise InputError(
             "the micrograph has not the size that it had",
             path=micrograph.path,
             got=f"{image.shape[1]} × {image.shape[0]} px",
             expected=f"{micrograph.image_shape[1]} × {micrograph.image_shape[0]} px",
         )
-    if not torch.isfinite(image).all():
-        wrong = int((~torch.isfinite(image)).sum())
+    if not np.isfinite(image).all():
+        wrong = int((~np.isfinite(image)).sum())
         raise InputError("the micrograph has values that are no numbers", path=micrograph.path, got=f"{wrong} pixels")
     return image
 
 
 def _gallery(images: np.ndarray) -> np.ndarray:
-    """Particles in rows of eight, their grey values each by themselves."""
-    shown = [to_gray(shrink(image, 96)) for image in images]
+    """Particles in rows of eight, their grey values each by themselves; the first row is the upper one."""
+    shown = [np.pad(to_gray(shrink(image, 120))[::-1], 1) for image in images]
     blank = np.zeros_like(shown[0])
     shown += [blank] * (-len(shown) % 8)
-    return np.concatenate([np.concatenate(shown[k : k + 8], 1) for k in range(0, len(shown), 8)][::-1])
+    return np.concatenate([np.concatenate(shown[k : k + 8], 1) for k in range(0, len(shown), 8)])

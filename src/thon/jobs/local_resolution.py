@@ -1,7 +1,7 @@
 """Measure the local resolution of a map from its halves, and filter the map by it.
 
 Takes a post-processed map, a refinement, or half maps in files. Writes NAME_locres.mrc (Å), NAME_locres_filtered.mrc
-and a picture with colours.
+and a report with the map in colours.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ from thon.base.options import Unit
 from thon.data.maps import HalfMaps, LocalResolutionMap, SharpenedMap
 from thon.data.volume import Volume
 from thon.formats.maps import write_map
-from thon.formats.png import encode_png, write_png
-from thon.formats.report.style import LIGHT, pixels
-from thon.formats.report.volume_views import draw_local_resolution
+from thon.formats.report.measures import number
+from thon.formats.report.postprocess import fsc_figure
+from thon.formats.report.volume_views import local_resolution_figure
 from thon.job.context import Context
 from thon.job.plan import Plan, Resources
 from thon.job.spec import each
 from thon.jobs.map_sources import find_mask, read_halves
+from thon.jobs.published import box_text, publish, resolution_text
 
 
 class LocalResolutionJobOptions(LocalResolutionOptions):
@@ -79,9 +80,24 @@ def local_resolution(
     inside, name = found.resolution[within > 0.5].numpy(), context.item
     best, middle, worst = np.percentile(inside, (5, 50, 95))
     context.log(f"{len(found.places)} places: {best:.1f} to {worst:.1f} Å within the mask, median {middle:.1f} Å.")
-    picture = pixels(draw_local_resolution(found.filtered.numpy(), found.resolution.numpy(), within.numpy(), LIGHT))
-    write_png(context.output(f"{name}_locres.png", title="Local resolution"), picture)
-    context.preview("locres", encode_png(picture), "Local resolution")
+    publish(
+        context,
+        f"Local resolution: median {middle:.1f} Å",
+        [
+            local_resolution_figure(found.filtered.numpy(), found.resolution.numpy(), within.numpy()),
+            None if maps.curves is None else fsc_figure(maps.curves, maps.resolution),
+        ],
+        numbers={
+            "Median": f"{middle:.2f} Å",
+            "5 to 95 % of the mask": f"{best:.2f} to {worst:.2f} Å",
+            "Global resolution": "–" if maps.curves is None else resolution_text(maps.resolution),
+            "Places": f"{len(found.places):,}",
+            "B-factor": f"{number(b_factor, 0)} Å²" if b_factor else "none: the map was not sharpened",
+            "Map": box_text(found.filtered.shape, size),
+        },
+        options=options,
+        prefix=f"{name}_",
+    )
     return LocalResolutionMap(
         volume=write_map(context.output(f"{name}_locres_filtered.mrc"), found.filtered.numpy(), size),
         local=write_map(context.output(f"{name}_locres.mrc"), found.resolution.numpy(), size),

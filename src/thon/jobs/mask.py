@@ -1,7 +1,7 @@
 """Make a soft mask around the particle in a map, for post-processing and refinement.
 
 Takes a refinement, or half maps in files; of any other map `thon volume MAP OUT --to mask` makes one. Writes
-NAME_mask.mrc.
+NAME_mask.mrc and a report.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ from thon.algorithms.mask import MaskOptions, make_mask
 from thon.data.maps import HalfMaps
 from thon.data.volume import Volume
 from thon.formats.maps import read_map, write_map
+from thon.formats.report.volume_views import mask_figure
 from thon.job.context import Context
 from thon.job.plan import Plan, Resources
 from thon.job.spec import each
+from thon.jobs.published import box_text, publish
 
 
 class MaskJobOptions(MaskOptions):
@@ -48,7 +50,15 @@ def mask(maps: HalfMaps, options: MaskJobOptions, context: Context) -> Volume:
     made = make_mask(torch.from_numpy(values), size, options, other=other)
     at = "" if made.threshold is None else f", density from {made.threshold:.4g}"
     context.log(f"The mask takes {100 * made.share:.1f} % of the box{at}.")
-    middle = made.mask.shape[0] // 2
-    shown = values[middle] / max(float(abs(values[middle]).max()), 1e-30)
-    context.preview("mask", shown + made.mask[middle].numpy(), "Central section of map and mask")
+    publish(
+        context,
+        f"Mask: {100 * made.share:.1f} % of the box",
+        [mask_figure(values, made.mask.numpy(), size)],
+        numbers={
+            "Shape": options.shape,
+            "Density from": "–" if made.threshold is None else f"{made.threshold:.4g}",
+            "Box": box_text(values.shape, size),
+        },
+        options=options,
+    )
     return write_map(context.output(f"{context.item}_mask.mrc", title="Mask"), made.mask.numpy(), size)

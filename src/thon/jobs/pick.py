@@ -1,7 +1,8 @@
 """Find particles in micrographs: blobs without references, Laplacian of Gaussian as RELION, or given references.
 
 References are a stack of images or a map (matter bright) in a file, or the class averages of a job. Foil and its edges
-are left out, and the threshold is found from the scores. Writes NAME_pick.star as RELION does, and NAME_pick.png.
+are left out, and the threshold is found from the scores. Writes NAME_pick.star as RELION does, NAME_picks.png, and a
+report of each micrograph.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ from thon.base.options import Unit
 from thon.data.maps import ClassifiedParticles, HalfMaps, Picks
 from thon.data.micrograph import CtfMicrograph, Micrograph
 from thon.formats.images import open_images
-from thon.formats.png import encode_png, write_png
 from thon.formats.relion_coordinates import write_coordinates
-from thon.formats.report.picks import PickPicture, draw_picks
-from thon.formats.report.style import LIGHT, pixels
+from thon.formats.report.measures import number
+from thon.formats.report.picks import PickPicture, picks_figure
 from thon.job.context import Context
 from thon.job.plan import Plan, Resources
 from thon.job.spec import each
+from thon.jobs.published import publish
 
 
 class PickJobOptions(PickOptions):
@@ -79,9 +80,7 @@ def pick(
         context.warn(f"There are no particles in {micrograph.name}.")
     picks = Picks(fitted, found.coordinates, found.score, found.diameter, found.class_number, found.psi)
     write_coordinates(context.output(f"{micrograph.name}_pick.star"), picks)
-    picture = _draw(found)
-    write_png(context.output(f"{micrograph.name}_pick.png", title="Picks"), picture)
-    context.preview("picks", encode_png(picture), f"{len(found.score)} particles")
+    _report(picks, found, options, context)
     return picks
 
 
@@ -112,8 +111,8 @@ def _templates(
     return Templates(images, pixel_size)
 
 
-def _draw(found: PickResult) -> np.ndarray:
-    image = found.image
+def _report(picks: Picks, found: PickResult, options: PickJobOptions, context: Context) -> None:
+    image, micrograph = found.image, picks.micrograph
     shown = PickPicture(
         -image.values.cpu().numpy(),
         image.spacing,
@@ -123,4 +122,21 @@ def _draw(found: PickResult) -> np.ndarray:
         found.candidates,
         found.threshold,
     )
-    return pixels(draw_picks(shown, LIGHT))
+    fit, (rows, columns) = micrograph.fit, micrograph.image_shape
+    defocus = {} if fit is None else {"Defocus": f"{(fit.ctf.defocus_u + fit.ctf.defocus_v) / 2e4:.2f} µm"}
+    publish(
+        context,
+        f"Picks in {micrograph.name}",
+        [picks_figure(shown, found.notes)],
+        numbers={
+            "Picks": f"{len(picks):,} of {len(found.candidates):,} maxima",
+            "Threshold": number(found.threshold, 3),
+            "Diameter": f"{np.median(picks.diameter):.0f} Å (median)" if len(picks) else "–",
+            "Left out as foil": f"{100 * found.foil.mean():.0f} % of the micrograph",
+            "Micrograph": f"{columns} × {rows} px of {micrograph.pixel_size:.4g} Å",
+            **defocus,
+        },
+        options=options,
+        warnings=[] if len(picks) else [f"There are no particles in {micrograph.name}."],
+        prefix=f"{micrograph.name}_",
+    )

@@ -2,21 +2,21 @@
 
 Takes a refinement, or half maps in files. The mask is the one connected (--mask), that of --mask-file, that of the
 refinement, or one made from the map. Writes NAME_sharpened.mrc, the same within the mask, postprocess.star as RELION
-writes it, and figures.
+writes it, and a report.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import numpy as np
 import torch
 from annotated_types import Gt
 from jaxtyping import Float
 
-from thon.algorithms.orientations import conical_fsc, sampling_efficiency, view_directions
+from thon.algorithms.orientations import ConicalFsc
 from thon.algorithms.postprocess import Postprocessed, PostprocessOptions, postprocess_map
 from thon.base.options import Unit
 from thon.data.maps import HalfMaps, SharpenedMap
@@ -24,21 +24,18 @@ from thon.data.particles import Particles
 from thon.data.volume import Volume
 from thon.formats.maps import write_map
 from thon.formats.mtf import read_mtf
-from thon.formats.png import encode_png, write_png
 from thon.formats.relion_postprocess import write_postprocess
-from thon.formats.report.orientations import draw_conical_fsc, draw_orientations
-from thon.formats.report.postprocess import draw_guinier, draw_half_fsc
-from thon.formats.report.style import LIGHT, pixels
-from thon.formats.report.volume_views import draw_views
+from thon.formats.report.job_page import ReportFigure
+from thon.formats.report.measures import number
+from thon.formats.report.postprocess import fsc_figure, guinier_figure
+from thon.formats.report.volume_views import views_figure
 from thon.job.context import Context
 from thon.job.plan import Plan, Resources
 from thon.job.spec import each
 from thon.jobs.map_sources import find_mask, read_halves
+from thon.jobs.published import anisotropy_warnings, box_text, by_direction, publish, resolution_text, views_seen
 from thon.ops.fsc import shells
 from thon.ops.symmetry import symmetry_rotations
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 
 class PostprocessJobOptions(PostprocessOptions):
@@ -90,7 +87,6 @@ def postprocess(
         symmetry_order=len(symmetry_rotations(maps.symmetry)),
         seed=context.seed % 2**31,
     )
-    _tell(made, context)
     name, volume = context.item, made.volume.numpy()
     found = SharpenedMap(
         volume=write_map(context.output(f"{name}_sharpened.mrc", title="Sharpened map"), volume, size),
@@ -110,8 +106,10 @@ def postprocess(
         inside = volume * within.numpy()
         masked = Path(write_map(context.output(f"{name}_sharpened_masked.mrc"), inside, size).path)
     write_postprocess(context.output("postprocess.star", title="Curves"), found, masked, context.output("."))
-    _draw(made, maps, within, size, context)
-    _draw_cones(first, second, within, size, context)
+    views = None
+    if isinstance(maps, Particles) and maps.rotation is not None:
+        views = views_seen(maps.rotation, maps.symmetry)
+    _report(made, found, within, views, by_direction(first, second, size, within), options, context)
     return found
 
 
@@ -125,53 +123,68 @@ def _transfer(
     return read_mtf(options.mtf).at(frequency.numpy() * (options.mtf_pixel_size or voxel_size) / voxel_size)
 
 
-def _tell(made: Postprocessed, context: Context) -> None:
-    found = made.correlation
-    for sentence in found.warnings:
-        context.warn(sentence)
-    if np.isfinite(found.resolution):
-        context.log(f"Resolution {found.resolution:.2f} Å, B-factor {made.b_factor:.0f} Å².")
-
-
-def _draw(
-    made: Postprocessed, maps: HalfMaps, within: Float[torch.Tensor, "z y x"] | None, size: float, context: Context
-) -> None:
-    found, volume = made.correlation, made.volume if within is None else made.volume * within
-    figures = {
-        "Fourier shell correlation": (
-            "fsc",
-            draw_half_fsc(found.curves, found.resolution, LIGHT, randomised_from=found.randomised_from),
-        ),
-        "Guinier plot": ("guinier", draw_guinier(made.guinier, made.b_factor, LIGHT)),
-        "Sections and projections": ("views", draw_views(volume.numpy(), size, LIGHT)),
-    }
-    if isinstance(maps, Particles) and maps.rotation is not None:
-        directions = view_directions(maps.rotation, maps.symmetry)
-        efficiency = sampling_efficiency(directions)
-        context.log(f"Efficiency of the viewing directions {efficiency:.2f}.")
-        figures["Viewing directions"] = ("directions", draw_orientations(directions, efficiency, LIGHT))
-    for caption, (name, figure) in figures.items():
-        _show(figure, name, caption, context)
-
-
-def _draw_cones(
-    first: Float[torch.Tensor, "z y x"],
-    second: Float[torch.Tensor, "z y x"],
-    within: Float[torch.Tensor, "z y x"] | None,
-    size: float,
-    context: Context,
-) -> None:
-    """FSC by direction, for cubes."""
-    if len(set(first.shape)) > 1:
-        return
-    cones = conical_fsc(first, second, size, mask=within)
-    context.log(f"FSC by direction: area ratio (cFAR) {cones.ratio:.2f}.")
-    _show(
-        draw_conical_fsc(cones.frequency, cones.correlation, cones.ratio, LIGHT), "cones", "FSC by direction", context
+def _sharpening(made: Postprocessed, options: PostprocessOptions) -> tuple[float | None, str]:
+    """The B-factor that the map was sharpened by, if it was, and a sentence about that."""
+    if options.b_factor is not None:
+        return options.b_factor, f"The map was sharpened by {number(options.b_factor, 0)} Å², as given."
+    if np.isfinite(made.guinier.slope):
+        return made.b_factor, f"The map was sharpened by the fitted B-factor of {number(made.b_factor, 0)} Å²."
+    resolution = made.correlation.resolution
+    if not np.isfinite(resolution):
+        return None, "No B-factor was fitted and the map was not sharpened: its halves have no resolution."
+    finest = f"the resolution, {resolution:.1f} Å" if options.fit_to is None else f"--fit-to, {options.fit_to:g} Å"
+    return None, (
+        "No B-factor was fitted and the map was not sharpened: a fit needs three shells between --fit-from, "
+        f"{options.fit_from:g} Å, and {finest}. Give --b-factor, or a coarser --fit-from."
     )
 
 
-def _show(figure: Figure, name: str, caption: str, context: Context) -> None:
-    picture = pixels(figure)
-    write_png(context.output(f"{context.item}_{name}.png"), picture)
-    context.preview(name, encode_png(picture), caption)
+def _report(
+    made: Postprocessed,
+    found: SharpenedMap,
+    within: Float[torch.Tensor, "z y x"] | None,
+    views: tuple[float, ReportFigure] | None,
+    cones: tuple[ConicalFsc, ReportFigure] | None,
+    options: PostprocessJobOptions,
+    context: Context,
+) -> None:
+    """Say what was found, and write the page."""
+    common, size = made.correlation, found.volume.voxel_size
+    b_factor, sharpening = _sharpening(made, options)
+    warnings = list(common.warnings)
+    if np.isfinite(common.resolution):
+        context.log(f"Resolution {common.resolution:.2f} Å. {sharpening}")
+        warnings += [] if cones is None else anisotropy_warnings(cones[0].ratio)
+    for sentence in warnings:
+        context.warn(sentence)
+    evenness = {}
+    if views is not None:
+        evenness["Efficiency of the views"] = f"{views[0]:.2f}"
+        context.log(f"Efficiency of the viewing directions {views[0]:.2f}.")
+    if cones is not None:
+        evenness["FSC area ratio (cFAR)"] = f"{cones[0].ratio:.2f}"
+        context.log(f"FSC by direction: area ratio (cFAR) {cones[0].ratio:.2f}.")
+    shown = made.volume if within is None else made.volume * within
+    publish(
+        context,
+        f"Post-process: resolution {resolution_text(common.resolution)}",
+        [
+            views_figure(shown.numpy(), size, title="Sharpened map"),
+            fsc_figure(common.curves, common.resolution, randomised_from=common.randomised_from),
+            guinier_figure(made.guinier, b_factor, sharpening),
+            views and views[1],
+            cones and cones[1],
+        ],
+        numbers={
+            "Resolution": resolution_text(common.resolution),
+            "B-factor": "none was fitted" if b_factor is None else f"{number(b_factor, 0)} Å²",
+            "Filtered to": f"{made.low_pass:.2f} Å",
+            "Mask": "none" if within is None else f"{100 * float(within.mean()):.1f} % of the box",
+            "Symmetry": found.symmetry,
+            "Map": box_text(found.volume.shape, size),
+            **evenness,
+        },
+        options=options,
+        warnings=warnings,
+        prefix=f"{context.item}_",
+    )

@@ -18,12 +18,11 @@ from thon.data.optics import Optics
 from thon.data.particles import ParticleOptics, Particles
 from thon.formats.maps import read_map
 from thon.formats.mrc import MrcWriter
-from thon.formats.png import encode_png
 from thon.formats.relion_particles import read_particles
-from thon.formats.report.classes import draw_montage
-from thon.formats.report.style import LIGHT, pixels
+from thon.formats.report.classes import montage_figure
 from thon.job.context import Context
 from thon.job.spec import each
+from thon.jobs.published import publish
 
 _SHOWN = 32
 
@@ -61,7 +60,19 @@ def project(file: Path, options: ProjectJobOptions, context: Context) -> Particl
             first += len(images)
             shown += list(images[: _SHOWN - len(shown)])
             context.progress(first, len(particles))
-    context.preview("projections", encode_png(pixels(draw_montage(np.stack(shown), LIGHT))), "The first projections")
+    number, box = len(particles), len(volume)
+    title, what = f"Projections of {context.item}", f"The first {len(shown)} of {number:,} projections, side by side"
+    publish(
+        context,
+        title,
+        [montage_figure(np.stack(shown), "projections", "Projections", what)],
+        numbers={
+            "Projections": f"{number:,}",
+            "Images": f"{box} px of {pixel_size:.4g} Å",
+            "Directions": "those of the particles" if options.poses else f"even, {options.angular_step:g}° apart",
+        },
+        options=options,
+    )
     context.log(f"{len(particles):,} projections of {len(volume)} px at {pixel_size:g} Å.")
     return _in_stack(particles, path)
 

@@ -19,15 +19,15 @@ from thon.base.errors import InputError
 from thon.data.maps import HalfMaps, RefinedParticles
 from thon.data.particles import Particles, join_particles
 from thon.formats.maps import read_map, require_same_box, write_map
-from thon.formats.particle_images import ParticleImages
-from thon.formats.png import encode_png
-from thon.formats.report.postprocess import draw_half_fsc
-from thon.formats.report.style import LIGHT, pixels
-from thon.formats.report.volume_views import draw_views
+from thon.formats.report.origin import origin_figure
+from thon.formats.report.postprocess import fsc_figure
+from thon.formats.report.volume_views import views_figure
 from thon.job.context import Context
 from thon.job.plan import Plan, Resources
 from thon.job.spec import whole
 from thon.jobs.classified_results import check_particles, teller
+from thon.jobs.particle_source import open_particles
+from thon.jobs.published import anisotropy_warnings, box_text, by_direction, publish, resolution_text, views_seen
 
 
 class ReconstructParticlesJobOptions(ReconstructParticlesOptions):
@@ -64,7 +64,7 @@ def reconstruct_particles(
     joined = check_particles(joined, options.diameter or 0.0, 2, need_ctf=options.ctf)
     mask = _read_mask(options.mask, joined, context)
     torch.set_num_threads(context.threads)
-    with ParticleImages(joined) as source:
+    with open_particles(joined) as source:
         tell = teller(context, 1, len(joined))
         found = reconstruct_with_poses(joined, source, options, mask=mask, seed=context.seed, done=tell)
     return _result(context, joined, found, options)
@@ -89,9 +89,7 @@ def _result(
 ) -> RefinedParticles:
     size = _pixel_size(particles)
     context.log(f"{len(particles):,} particles; the halves agree to {found.resolution:.2f} Å.")
-    context.preview("map", encode_png(pixels(draw_views(found.volume, size, LIGHT))), "Sections and projections")
-    picture = encode_png(pixels(draw_half_fsc(found.curves, found.resolution, LIGHT)))
-    context.preview("fsc", picture, "Correlation of the two halves")
+    _report(context, particles, found, options)
     names = ("reconstruction", "reconstruction_half1_class001_unfil", "reconstruction_half2_class001_unfil")
     volume, first, second = (
         write_map(context.output(f"{name}.mrc", title=title), values, size)
@@ -108,3 +106,33 @@ def _result(
         diameter=options.diameter,
     )
     return RefinedParticles(**fields, **{name: getattr(maps, name) for name in HalfMaps.__dataclass_fields__})
+
+
+def _report(
+    context: Context, particles: Particles, found: Reconstruction, options: ReconstructParticlesJobOptions
+) -> None:
+    assert particles.rotation is not None
+    size, (first, second) = _pixel_size(particles), (torch.from_numpy(half) for half in found.halves)
+    efficiency, views = views_seen(particles.rotation, options.symmetry)
+    cones = by_direction(first, second, size, None)
+    publish(
+        context,
+        f"Reconstruction from {len(particles):,} particles",
+        [
+            views_figure(found.volume, size),
+            fsc_figure(found.curves, found.resolution),
+            views,
+            cones and cones[1],
+            origin_figure(particles),
+        ],
+        numbers={
+            "Resolution": resolution_text(found.resolution),
+            "Particles": f"{len(particles):,}",
+            "Symmetry": options.symmetry,
+            "Map": box_text(found.volume.shape, size),
+            "Efficiency of the views": f"{efficiency:.2f}",
+            "FSC area ratio (cFAR)": "–" if cones is None else f"{cones[0].ratio:.2f}",
+        },
+        options=options,
+        warnings=[] if cones is None else anisotropy_warnings(cones[0].ratio),
+    )

@@ -19,15 +19,19 @@ from thon.data.particles import Particles, join_particles
 from thon.data.volume import Volume
 from thon.formats.checkpoint import read_checkpoint, write_checkpoint
 from thon.formats.maps import read_map, require_same_box, write_map
-from thon.formats.particle_images import ParticleImages
 from thon.formats.png import encode_png
-from thon.formats.report.postprocess import draw_half_fsc
+from thon.formats.report.convergence import RefinementHistory, refinement_history_figure
+from thon.formats.report.origin import origin_figure
+from thon.formats.report.posterior import posterior_figure
+from thon.formats.report.postprocess import draw_half_fsc, fsc_figure
 from thon.formats.report.style import LIGHT, pixels
-from thon.formats.report.volume_views import draw_views
+from thon.formats.report.volume_views import draw_views, views_figure
 from thon.job.context import Context
 from thon.job.plan import Plan, Resources
 from thon.job.spec import whole
 from thon.jobs.classified_results import check_particles, teller
+from thon.jobs.particle_source import open_particles
+from thon.jobs.published import anisotropy_warnings, box_text, by_direction, publish, resolution_text, views_seen
 
 
 class Refine3dJobOptions(Refine3dOptions):
@@ -68,7 +72,7 @@ def refine3d(particles: tuple[Particles, ...], options: Refine3dJobOptions, cont
     reference, pixel_size = read_map(_reference(particles, options, context))
     mask = _read_mask(options, reference.shape, context)
     torch.set_num_threads(context.threads)
-    with ParticleImages(joined) as source:
+    with open_particles(joined) as source:
         refinement = Refine3d(joined, source, pixel_size, options, context.seed, mask)
         checkpoint = context.checkpoints / "state.npz"
         if checkpoint.exists():
@@ -153,6 +157,7 @@ def _result(
     solvent = None
     if state.solvent is not None:
         solvent = write_map(context.output("solvent_mask.mrc"), state.solvent, pixel_size)
+    _report(context, particles, state, options, pixel_size)
     return RefinedParticles(
         **fields,
         volume=volumes[0],
@@ -163,4 +168,57 @@ def _result(
         curves=state.curves,
         diameter=options.diameter,
         mask=solvent,
+    )
+
+
+def _report(
+    context: Context, particles: Particles, state: Refinement, options: Refine3dJobOptions, pixel_size: float
+) -> None:
+    last, poses = state.records[-1], state.poses
+    efficiency, views = views_seen(poses.rotation, options.symmetry)
+    halves = [torch.from_numpy(half) for half in state.halves]
+    mask = None if state.solvent is None else torch.from_numpy(state.solvent)
+    cones = by_direction(halves[0], halves[1], pixel_size, mask)
+    known = math.isfinite(last.resolution)
+    warnings = [] if known else ["The half maps have no resolution: they agree no better than noise does."]
+    if cones is not None and known:
+        warnings += anisotropy_warnings(cones[0].ratio)
+    publish(
+        context,
+        f"Refine 3D: {len(particles):,} particles",
+        [
+            views_figure(state.volume, pixel_size),
+            None if state.curves is None else fsc_figure(state.curves, last.resolution),
+            refinement_history_figure(_history(state.records, len(state.volume) * pixel_size, pixel_size)),
+            posterior_figure(poses.probability, poses.significant),
+            views,
+            cones and cones[1],
+            origin_figure(particles),
+        ],
+        numbers={
+            "Resolution": resolution_text(last.resolution),
+            "Particles": f"{len(particles):,} in halves of {(state.half == 1).sum():,} and {(state.half == 2).sum():,}",
+            "Symmetry": options.symmetry,
+            "Map": box_text(state.volume.shape, pixel_size),
+            "Iterations": f"{last.iteration}, the last steps {last.angular_step:.2g}°",
+            "Accuracy": f"{last.accuracy[0]:.2f}°, {last.accuracy[1]:.2f} Å",
+            "Best poses (Pmax)": f"{last.probability:.2f} on average",
+            "Efficiency of the views": f"{efficiency:.2f}",
+            "FSC area ratio (cFAR)": "–" if cones is None else f"{cones[0].ratio:.2f}",
+        },
+        options=options,
+        warnings=warnings,
+    )
+
+
+def _history(records: tuple[IterationRecord, ...], extent: float, pixel_size: float) -> RefinementHistory:
+    return RefinementHistory(
+        resolution=np.array([one.resolution for one in records]),
+        finest=extent / np.array([one.shells for one in records]),
+        steps=np.array([(one.angular_step, one.offset_step * pixel_size) for one in records]),
+        accuracy=np.array([one.accuracy for one in records]),
+        changes=np.array([one.changes for one in records]),
+        probability=np.array([one.probability for one in records]),
+        significant=np.array([one.significant for one in records]),
+        local=np.array([one.local for one in records]),
     )

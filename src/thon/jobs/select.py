@@ -1,6 +1,6 @@
 """Take the particles of good classes: those named, or those whose averages score well.
 
-`thon select J005 --classes 1,4,7`, or `thon select J005 --min-score 0.4`. Writes a picture with what was taken.
+`thon select J005 --classes 1,4,7`, or `thon select J005 --min-score 0.4`. Writes a report with what was taken.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from thon.data.maps import ClassifiedParticles, ParticleClass
 from thon.data.particles import Particles
 from thon.formats.images import open_images
 from thon.formats.maps import read_map
-from thon.formats.png import encode_png
-from thon.formats.report.classes import by_size, draw_gallery
-from thon.formats.report.style import LIGHT, pixels
+from thon.formats.report.classes import by_size, gallery_figure
+from thon.formats.report.origin import origin_figure
 from thon.job.context import Context
 from thon.job.spec import each
+from thon.jobs.published import publish
 
 
 class SelectOptions(Options):
@@ -56,11 +56,20 @@ def select(particles: ClassifiedParticles, options: SelectOptions, context: Cont
     if options.invert:
         taken = sorted(set(range(1, len(classes) + 1)) - set(taken))
     chosen = np.isin(particles.class_number, taken)
-    if images is not None:
-        gallery = draw_gallery(images, classes, len(particles), pixel_size, LIGHT, taken=taken)
-        picture = encode_png(pixels(gallery))
-        context.preview("classes", picture, "Classes by size; those that were taken are framed")
-        context.output("selected_classes.png", title="Classes").write_bytes(picture)
+    total = len(particles)
+    gallery = None if images is None else gallery_figure(images, classes, total, pixel_size, taken=taken)
+    publish(
+        context,
+        f"Select classes: {int(chosen.sum()):,} of {total:,} particles",
+        [gallery, origin_figure(particles.plain().select(chosen))],
+        numbers={
+            "Taken": f"{int(chosen.sum()):,} of {total:,} particles ({100 * chosen.mean():.0f} %)",
+            "Classes": f"{len(taken)} of {len(classes)}",
+            "By": "number" if options.classes else f"score, from {options.min_score:g}",
+        },
+        options=options,
+        prefix="selected_",
+    )
     if not chosen.any():
         best = max((one.score for one in classes if math.isfinite(one.score)), default=math.nan)
         raise InputError(

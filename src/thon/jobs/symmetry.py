@@ -1,11 +1,13 @@
 """Find the point group of a map, turn map and poses to its standard axes, and apply it.
 
 Takes classes from ab-initio or 3D classification, or a refinement, or particles with poses and --map-file, which
-become one class. Each class is turned by itself, with the point group of the largest. Writes NAME_classNNN.mrc.
+become one class. Each class is turned by itself, with the point group of the largest. Writes NAME_classNNN.mrc and a
+report.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -27,11 +29,12 @@ from thon.data.maps import ClassifiedParticles, HalfMaps, ParticleClass
 from thon.data.particles import Particles
 from thon.data.volume import Volume
 from thon.formats.maps import read_map, write_map
-from thon.formats.png import encode_png
-from thon.formats.report.style import LIGHT, pixels
-from thon.formats.report.volume_views import draw_views
+from thon.formats.report.job_page import ReportFigure
+from thon.formats.report.symmetries import symmetries_figure
+from thon.formats.report.volume_views import views_figure
 from thon.job.context import Context
 from thon.job.spec import each
+from thon.jobs.published import publish
 from thon.ops.symmetry import symmetry_name, symmetry_rotations
 from thon.ops.volume_rotation import move_volume, symmetrise_volume
 
@@ -58,15 +61,20 @@ def symmetry(particles: Particles, options: SymmetryOptions, context: Context) -
         raise InputError("these classes have no maps", mend="take those of ab-initio or 3D classification")
     name = options.symmetry and symmetry_name(options.symmetry)
     largest = max(maps, key=lambda k: found.classes[k].share)
-    classes, turned = list(found.classes), found.plain()
+    classes, turned, views = list(found.classes), found.plain(), list[ReportFigure]()
+    alignments: list[SymmetryAlignment] = []
+    groups: Sequence[SymmetryAlignment] = ()
     for k in sorted(maps, key=lambda k: k != largest):
-        alignment = _alignment(found, found.classes[k], name, options, context)
-        name = alignment.symmetry
+        alignment, tried = _alignment(found, found.classes[k], name, options, context)
+        alignments.append(alignment)
+        # Those of the largest class, which comes first.
+        name, groups = alignment.symmetry, groups or tried
         context.log(f"Class {k + 1}: {name}, correlation {alignment.score:.2f}, lowest {alignment.lowest:.2f}.")
-        classes[k] = _turned_class(
-            found.classes[k], alignment, f"{context.item}_class{k + 1:03d}.mrc", options, context
-        )
+        path = context.output(f"{context.item}_class{k + 1:03d}.mrc", title=f"Class {k + 1}")
+        classes[k], shown = _turned_class(found.classes[k], alignment, path, options)
         turned = _turn_members(turned, k + 1, alignment)
+        views.append(shown)
+    _report(alignments, groups, views, options, context)
     rest = {entry: getattr(turned, entry) for entry in Particles.__dataclass_fields__}
     diameter = options.diameter or found.diameter
     return ClassifiedParticles(**rest, classes=tuple(classes), symmetry=name or "C1", diameter=diameter)
@@ -96,31 +104,34 @@ def _as_classes(particles: Particles, path: Path | None, context: Context) -> Cl
 
 def _alignment(
     found: ClassifiedParticles, one: ParticleClass, name: str | None, options: SymmetryOptions, context: Context
-) -> SymmetryAlignment:
+) -> tuple[SymmetryAlignment, Sequence[SymmetryAlignment]]:
+    """Where the axes lie, and how well each point group that was tried fits."""
     values, voxel_size = read_map(one.volume)  # pyright: ignore[reportArgumentType]
     volume = torch.from_numpy(values)
     resolution, diameter = options.resolution, options.diameter or found.diameter
     if np.isfinite(one.resolution):
         resolution = max(resolution, options.trusted * one.resolution)
     if name is not None:
-        return align_to_symmetry(volume, name, voxel_size=voxel_size, resolution=resolution, diameter=diameter)
+        best = align_to_symmetry(volume, name, voxel_size=voxel_size, resolution=resolution, diameter=diameter)
+        return best, [best]
     looked = options.model_copy(update={"resolution": resolution, "diameter": diameter})
     best, tried = find_symmetry(volume, voxel_size, looked)
     for other in tried:
         context.log(f"{other.symmetry}: correlation {other.score:.2f}, lowest {other.lowest:.2f}")
-    return best
+    return best, tried or [best]
 
 
 def _turned_class(
-    one: ParticleClass, alignment: SymmetryAlignment, name: str, options: SymmetryOptions, context: Context
-) -> ParticleClass:
+    one: ParticleClass, alignment: SymmetryAlignment, path: Path, options: SymmetryOptions
+) -> tuple[ParticleClass, ReportFigure]:
+    """The class with its map on the standard axes, written to the path, and its figure."""
     values, voxel_size = read_map(one.volume)  # pyright: ignore[reportArgumentType]
     shift = -alignment.rotation @ alignment.centre / voxel_size
     volume = move_volume(torch.from_numpy(values), alignment.rotation, shift)
     if options.apply:
         volume = symmetrise_volume(volume, symmetry_rotations(alignment.symmetry))
-    context.preview(name.removesuffix(".mrc"), encode_png(pixels(draw_views(volume.numpy(), voxel_size, LIGHT))))
-    return replace(one, volume=write_map(context.output(name), volume.numpy(), voxel_size))
+    views = views_figure(volume.numpy(), voxel_size, path.stem, f"{path.stem}, {alignment.symmetry}")
+    return replace(one, volume=write_map(path, volume.numpy(), voxel_size)), views
 
 
 def _turn_members(particles: Particles, number: int, alignment: SymmetryAlignment) -> Particles:
@@ -133,3 +144,26 @@ def _turn_members(particles: Particles, number: int, alignment: SymmetryAlignmen
     before = np.zeros((len(particles), 2)) if particles.shift is None else particles.shift
     shift = np.where(members[:, None], moved.shift, before)  # pyright: ignore[reportArgumentType, reportCallIssue]
     return replace(particles, rotation=rotation, shift=shift)
+
+
+def _report(
+    alignments: Sequence[SymmetryAlignment],
+    groups: Sequence[SymmetryAlignment],
+    views: Sequence[ReportFigure],
+    options: SymmetryOptions,
+    context: Context,
+) -> None:
+    first = alignments[0]
+    names, mean, lowest = zip(*((one.symmetry, one.score, one.lowest) for one in groups), strict=True)
+    publish(
+        context,
+        f"Symmetry: {first.symmetry}",
+        [symmetries_figure(names, mean, lowest), *views],
+        numbers={
+            "Point group": first.symmetry,
+            "Correlation": f"{first.score:.2f}, lowest {first.lowest:.2f}",
+            "Maps turned": str(len(alignments)),
+            "Averaged over the group": "yes" if options.apply else "no",
+        },
+        options=options,
+    )

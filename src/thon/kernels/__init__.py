@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from thon.kernels.curved_slices import insert_surfaces
     from thon.kernels.frame_spectra import add_aligned, score_frames
     from thon.kernels.frame_warp import add_warped, spline_response
     from thon.kernels.image_halving import halve_image
@@ -26,6 +27,7 @@ _public = {
     "cut_slices": "thon.kernels.pose_products",
     "halve_image": "thon.kernels.image_halving",
     "insert_slices": "thon.kernels.pose_products",
+    "insert_surfaces": "thon.kernels.curved_slices",
     "pose_posterior": "thon.kernels.posterior",
     "project": "thon.kernels.slab_projection",
     "sample_coverage": "thon.kernels.resampling",
@@ -44,6 +46,7 @@ __all__ = [
     "cut_slices",
     "halve_image",
     "insert_slices",
+    "insert_surfaces",
     "pose_posterior",
     "project",
     "sample_coverage",

@@ -14,7 +14,6 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
-from torch import distributed
 
 Item = TypeVar("Item")
 
@@ -49,7 +48,7 @@ def all_results(own: Sequence[Item]) -> list[Item]:
     padded = torch.cat([data, data.new_zeros(longest - len(data))])
     gathered = [torch.empty_like(padded) for _ in range(count)]
     _wait(_group().all_gather(gathered, padded, async_op=True))
-    parts = [pickle.loads(one[: int(size)].numpy()) for one, size in zip(gathered, sizes, strict=True)]
+    parts = [pickle.loads(one[: int(size)].numpy().tobytes()) for one, size in zip(gathered, sizes, strict=True)]
     return [parts[k % count][k // count] for k in range(sum(map(len, parts)))]
 
 
@@ -65,12 +64,12 @@ def sum_over_processes(values: torch.Tensor) -> None:
 
 def _group() -> Any:
     """PyTorch's collective functions, once the processes have found each other."""
-    if not distributed.is_initialized():
-        distributed.init_process_group("gloo", timeout=_PATIENCE)
-    return distributed
+    if not torch.distributed.is_initialized():
+        torch.distributed.init_process_group("gloo", timeout=_PATIENCE)
+    return torch.distributed
 
 
-def _wait(work: distributed.Work) -> None:
+def _wait(work: torch.distributed.Work) -> None:
     """Wait so that Ctrl-C is heard."""
     try:
         while not work.is_completed():

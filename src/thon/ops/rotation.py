@@ -72,6 +72,13 @@ def random_rotations(count: int, seed: int) -> Float[np.ndarray, "n 3 3"]:
     return rotation_from_quaternion(quaternion / np.linalg.norm(quaternion, axis=-1, keepdims=True))
 
 
+def random_turn(generator: np.random.Generator, width: float) -> Float[np.ndarray, "3 3"]:
+    """A rotation about an axis drawn evenly, by an angle drawn evenly from within `width` degrees about none."""
+    quaternion = generator.normal(size=4)
+    axis = rotation_from_quaternion(quaternion / np.linalg.norm(quaternion)) @ np.array([1.0, 0, 0])
+    return rotation_about(axis, generator.uniform(-0.5, 0.5) * width)
+
+
 def even_rotations(step: float) -> Float[np.ndarray, "n 3 3"]:
     """Rotations spread evenly over all orientations, neighbours about `step` degrees apart.
 

@@ -13,9 +13,10 @@ from thon.base.options import Options
 from thon.data.record import to_json
 from thon.job.fingerprint import Fingerprint
 from thon.job.folder import JobFolder
-from thon.job.item import fingerprint_of
+from thon.job.hardware import user_name
+from thon.job.item import fingerprint_of, input_path
 from thon.job.machine import now, software
-from thon.job.places import found, stored
+from thon.job.places import stored
 from thon.job.record import JobRecord, Reference, RunSettings
 from thon.job.spec import JobSpec
 from thon.project.project import Project
@@ -34,6 +35,7 @@ class Request:
         items: Inputs.
         settings: How to run it.
         source: Module of the job type.
+        command: What was typed.
     """
 
     spec: JobSpec
@@ -41,6 +43,7 @@ class Request:
     items: Items
     settings: RunSettings
     source: str = ""
+    command: str = ""
 
 
 def draft(project: Project, request: Request) -> JobRecord:
@@ -60,6 +63,8 @@ def draft(project: Project, request: Request) -> JobRecord:
         items=request.items,
         inputs=fingerprints(project, request.items, options),
         software=software(),
+        user=user_name(),
+        command=request.command,
         created=now(),
     )
 
@@ -88,8 +93,13 @@ def same_job(project: Project, drafted: JobRecord) -> JobFolder | None:
     return None
 
 
-def changed_inputs(folder: JobFolder) -> list[str]:
-    """Inputs of a job, and files that it read besides, whose content is no longer what it was, or that are gone."""
+def changed_inputs(folder: JobFolder, *, quick: bool = False) -> list[str]:
+    """Inputs of a job, and files that it read besides, whose content is no longer what it was, or that are gone.
+
+    Args:
+        folder: The job.
+        quick: Believe that a file that has the size and the time of its last change that it had is what it was.
+    """
     record, root = folder.read(), folder.root
     references = {one.key: one for ports in record.items.values() for many in ports.values() for one in many}
     changes: list[str] = []
@@ -97,7 +107,7 @@ def changed_inputs(folder: JobFolder) -> list[str]:
         reference = references.get(key, Reference(file=key))
         try:
             # The movies of a session are too many to be read again for this.
-            same = record.live is not None and _untouched(root, reference, old)
+            same = (quick or record.live is not None) and _untouched(root, reference, old)
             same = same or old.same_content(fingerprint_of(root, reference))
         except Exception:
             changes.append(f"{key} is gone")
@@ -109,9 +119,7 @@ def changed_inputs(folder: JobFolder) -> list[str]:
 
 def _untouched(root: Path, reference: Reference, then: Fingerprint) -> bool:
     """Whether a file has the size and the time of its last change that it had."""
-    if reference.file is None:
-        return False
-    stat = Path(found(reference.file, root)).stat()
+    stat = input_path(root, reference).stat()
     return (stat.st_size, stat.st_mtime_ns) == (then.bytes, then.modified)
 
 

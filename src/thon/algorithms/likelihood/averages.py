@@ -9,12 +9,12 @@ import torch
 from jaxtyping import Float, Int
 
 from thon import kernels
-from thon.algorithms.likelihood.classes import ClassState, filter_shells, soft_mask
+from thon.algorithms.likelihood.classes import ClassState, filter_shells
 from thon.algorithms.likelihood.expectation import NoiseModel, make_blocks
-from thon.algorithms.likelihood.images import ImageSource, prepare_block, transfer_function
+from thon.algorithms.likelihood.images import BlockOptics, ImageSource, prepare_block
 from thon.algorithms.likelihood.pixels import FourierPixels
 from thon.algorithms.likelihood.reconstruction import SpectrumSums
-from thon.algorithms.likelihood.references import PADDING
+from thon.algorithms.likelihood.references import PADDING, particle_mask
 from thon.algorithms.likelihood.search import in_plane
 from thon.data.particles import Particles
 
@@ -62,10 +62,10 @@ class FirstAverages:
         images = prepare_block(
             torch.from_numpy(np.ascontiguousarray(self.source.read(indices), np.float32)),
             np.zeros((n, 2), np.int64),
-            transfer_function(ctf, n, optics, pixels),
+            BlockOptics.of(ctf, np.ones(n), optics, pixels),
             torch.from_numpy(self.model.noise[group]).float(),
             pixels,
-            torch.ones((optics.box, optics.box)),
+            None,
         )
         places = torch.from_numpy(np.ascontiguousarray(pixels.places.T * PADDING, np.float32))
         still = in_plane(np.tile(np.eye(3), (n, 1, 1)))
@@ -74,7 +74,7 @@ class FirstAverages:
     def _average(self, sums: SpectrumSums, k: int) -> Float[np.ndarray, "box box"]:
         one = sums.of_class(k, np.eye(3)[None])
         average = one.reconstruct(self.box, one.mean_weight() * _FIRST_PRIOR)
-        return (average * soft_mask(self.box, self.diameter / self.pixel_size, 2)).numpy()
+        return (average * particle_mask(self.box, self.diameter / self.pixel_size, 2)).numpy()
 
 
 def revive(state: ClassState, inactive: float, generator: np.random.Generator) -> ClassState:
@@ -123,7 +123,7 @@ def centred(state: ClassState, diameter: float, pixel_size: float) -> ClassState
     if not move.any():
         return state
     box = state.references.shape[-1]
-    mask = soft_mask(box, diameter / pixel_size, 2).numpy()
+    mask = particle_mask(box, diameter / pixel_size, 2).numpy()
     poses = state.poses
     off = np.concatenate([np.zeros((len(move), 1)), move * pixel_size], 1)[poses.classes]
     shift = poses.shift + np.einsum("nij,nj->ni", poses.rotation, off)[:, 1:]

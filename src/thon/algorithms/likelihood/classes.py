@@ -21,7 +21,7 @@ from thon.algorithms.likelihood.expectation import Expectation, Expected, NoiseM
 from thon.algorithms.likelihood.images import ImageSource
 from thon.algorithms.likelihood.noise import update_noise
 from thon.algorithms.likelihood.reconstruction import ClassSums
-from thon.algorithms.likelihood.references import PADDING, from_spectrum, shell_radius, soft_sphere, to_spectrum
+from thon.algorithms.likelihood.references import PADDING, from_spectrum, particle_mask, shell_radius, to_spectrum
 from thon.algorithms.likelihood.search import References, SearchPlan
 from thon.data.particles import Particles
 from thon.ops.fourier import half_spectrum
@@ -156,7 +156,7 @@ class Classifier:
     def _mask(self, box: int, dimensions: int) -> torch.Tensor:
         if self.mask is not None:
             return torch.from_numpy(self.mask).float()
-        return soft_mask(box, self.diameter / self.pixel_size, dimensions)
+        return particle_mask(box, self.diameter / self.pixel_size, dimensions)
 
     def stochastic_step(
         self,
@@ -281,11 +281,6 @@ class Classifier:
             shells=min(most_shells, references.shape[-1] // 2, max(resolution) + 10),
             records=(*state.records, record),
         )
-
-
-def soft_mask(box: int, diameter: float, dimensions: int) -> Float[torch.Tensor, "*shape"]:
-    """Soft disc or sphere around a particle of a diameter in px, inside the box."""
-    return soft_sphere(box, min(diameter / 2, box / 2 - 5), 5, dimensions)
 
 
 def filter_shells(reference: torch.Tensor, factors: Float[np.ndarray, "shells"]) -> torch.Tensor:

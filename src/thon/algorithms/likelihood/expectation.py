@@ -17,11 +17,9 @@ from jaxtyping import Float, Int
 from thon import kernels
 from thon.algorithms.likelihood.images import (
     BlockImages,
+    BlockOptics,
     ImageSource,
-    circular_mask,
     prepare_block,
-    straightening,
-    transfer_function,
 )
 from thon.algorithms.likelihood.pixels import FourierPixels
 from thon.algorithms.likelihood.reconstruction import SpectrumSums
@@ -172,17 +170,15 @@ def read_block(
     """
     optics = particles.optics[block.group]
     ctf = particles.ctf.select(block.indices) if correct and particles.ctf is not None else None
-    transfer = transfer_function(ctf, len(block.indices), optics, pixels)
     scale = np.append(model.scale, 1.0)[particles.micrograph[block.indices]]
     raw = torch.from_numpy(np.ascontiguousarray(source.read(block.indices), np.float32))
     return prepare_block(
         raw / torch.from_numpy(model.norm[block.indices]).float()[:, None, None],
         moves,
-        transfer * torch.from_numpy(scale).float()[:, None],
+        BlockOptics.of(ctf, scale, optics, pixels),
         torch.from_numpy(model.noise[block.group]).float(),
         pixels,
-        circular_mask(optics.box, diameter / 2 / optics.pixel_size),
-        straightening(optics, pixels),
+        diameter / 2 / optics.pixel_size,
     )
 
 
@@ -332,8 +328,7 @@ class Expectation:
         noise = torch.from_numpy(self.model.noise[block.group])
         cross = (agreement.double() * noise[: self.shells] / 2).numpy()
         power = (explained.double() * noise[: self.shells]).numpy()
-        residual = images.power.double().numpy().copy()
-        residual[:, : self.shells] += power - 2 * cross
+        residual = images.residual(cross, power)
         return BlockStatistics(block, residual, cross, power, *self._moments(block, moves, poses, shifts))
 
     def _moments(

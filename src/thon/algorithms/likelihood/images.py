@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from functools import lru_cache
+from typing import Protocol, Self
 
 import numpy as np
 import torch
@@ -12,11 +13,13 @@ from jaxtyping import Float, Int
 
 from thon.algorithms.likelihood.pixels import FourierPixels
 from thon.data.particles import ParticleCtf, ParticleOptics
-from thon.ops.aberration import coma_phase
-from thon.ops.ctf import astigmatic_defocus, contrast_transfer, electron_wavelength, phase_aberration
+from thon.ops.particle_ctf import odd_phase, particle_ctf
 
 EDGE = 5.0
 """Width of the soft edge of the mask around a particle, px."""
+
+_FAINTEST = 1e-4  # mean C² of a shell
+_DARK = 0.03  # of it: smaller C² are left out; of a fine shell, they hold 0.1 % of what is known
 
 
 class ImageSource(Protocol):
@@ -36,49 +39,148 @@ class BlockImages:
         summed: C X / N of the images as they are.
         weights: D = C² / N.
         power: Of the masked images, by shell.
+        surplus: How much more a reference explains of that power than Σ C² |P|², by shell: 1, but for images that were
+            multiplied by their CTFs.
     """
 
     compared: Float[torch.Tensor, "n 2 pixels"]
     summed: Float[torch.Tensor, "n 2 pixels"]
     weights: Float[torch.Tensor, "n pixels"]
     power: Float[torch.Tensor, "n shells"]
+    surplus: Float[torch.Tensor, "n shells"] | None = None
+
+    def residual(
+        self, agreement: Float[np.ndarray, "n used_shells"], explained: Float[np.ndarray, "n used_shells"]
+    ) -> Float[np.ndarray, "n shells"]:
+        """Power that references do not explain.
+
+        Args:
+            agreement: Σ C X conj(P), by particle and shell.
+            explained: Σ C² |P|², by particle and shell.
+        """
+        residual, change = self.power.double().numpy().copy(), explained - 2 * agreement
+        shells = change.shape[1]
+        residual[:, :shells] += change if self.surplus is None else self.surplus[:, :shells].double().numpy() * change
+        return residual
+
+
+@dataclass(frozen=True)
+class BlockOptics:
+    """What the microscope did to a block of images.
+
+    Args:
+        transfer: CTF of each.
+        scale: Factor of each CTF that images were not multiplied by.
+        turn: Phase factors that undo odd aberrations.
+        premultiplied: Whether the images were multiplied by the CTF.
+    """
+
+    transfer: Float[torch.Tensor, "n pixels"]
+    scale: Float[torch.Tensor, "n"]
+    turn: Float[torch.Tensor, "2 pixels"] | None = None
+    premultiplied: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        ctf: ParticleCtf | None,
+        scale: Float[np.ndarray, "n"],
+        group: ParticleOptics,
+        pixels: FourierPixels,
+    ) -> Self:
+        """Of particles of one optics group.
+
+        Args:
+            ctf: Of each; None where it is not taken into account.
+            scale: Factor of each one's CTF.
+            group: Optics group.
+            pixels: Pixels that take part.
+        """
+        return cls(
+            transfer_function(ctf, len(scale), group, pixels),
+            torch.from_numpy(scale).float(),
+            straightening(group, pixels),
+            group.premultiplied and ctf is not None,
+        )
 
 
 def prepare_block(
     images: Float[torch.Tensor, "n box box"],
     moves: Int[np.ndarray, "n 2"],
-    transfer: Float[torch.Tensor, "n pixels"],
+    optics: BlockOptics,
     noise: Float[torch.Tensor, "shells"],
     pixels: FourierPixels,
-    mask: Float[torch.Tensor, "box box"],
-    turn: Float[torch.Tensor, "2 pixels"] | None = None,
+    radius: float | None,
 ) -> BlockImages:
     """Spectra of a block.
+
+    An image that was multiplied by its CTF is C X already, and its noise C² N. The power of X is taken to be that of
+    C X over the share of the noise that is left, and what a reference explains of it is Σ C⁴ |P|² over that share.
 
     Args:
         images: As read, divided by their norm.
         moves: Whole pixels (y, x) that each particle lies off its image's centre.
-        transfer: CTF of each, its scale included.
-        noise: Expected power of the noise by shell.
+        optics: CTF of each, and what else the microscope did.
+        noise: Expected power of the noise of an image that is not multiplied by its CTF, by shell.
         pixels: Pixels that take part.
-        mask: Soft mask around the particle.
-        turn: Phase factors that undo odd aberrations.
+        radius: Of the soft mask around the particle, px; none without.
     """
+    mask = 1.0 if radius is None else circular_mask(pixels.box, radius)
     centred = torch.stack(
         [torch.roll(image, (-y, -x), (0, 1)) for image, (y, x) in zip(images, moves.tolist(), strict=True)]
     )
     whole, masked = pixels.gather(centred), pixels.gather(centred * mask)
-    if turn is not None:
-        whole, masked = (times(spectra, turn) for spectra in (whole, masked))
+    if optics.turn is not None:
+        whole, masked = (times(spectra, optics.turn) for spectra in (whole, masked))
     shell = torch.from_numpy(pixels.shell)
-    by_noise = transfer / noise[shell]
-    power = images.new_zeros((len(images), pixels.shells)).index_add_(1, shell, masked.square().sum(1))
+    transfer, scale = optics.transfer, optics.scale[:, None]
+    by_noise = scale / noise[shell]
+    factor = by_noise if optics.premultiplied else by_noise * transfer
+    power, surplus = pixels.sum_shells(masked.square().sum(1)), None
+    if optics.premultiplied:
+        mean, fourth = (pixels.mean_shells(transfer**n) for n in (2, 4))
+        left = noise_left(mean, pixels, radius)
+        power, surplus = power / left, fourth / (mean * left).clamp(min=_FAINTEST**2)
+        # Where the CTF is nothing the mask leaves noise all the same, which would count as much signal.
+        masked = masked * (transfer.square() > _DARK * left[:, shell])[:, None]
     return BlockImages(
-        compared=masked * (2 * by_noise)[:, None],
-        summed=whole * by_noise[:, None],
-        weights=transfer * by_noise,
+        compared=masked * (2 * factor)[:, None],
+        summed=whole * factor[:, None],
+        weights=transfer.square() * scale * by_noise,
         power=power,
+        surplus=surplus,
     )
+
+
+def noise_left(
+    square: Float[torch.Tensor, "n shells"], pixels: FourierPixels, radius: float | None
+) -> Float[torch.Tensor, "n shells"]:
+    """Share of the noise's power that is left in masked images that were multiplied by their CTFs.
+
+    Args:
+        square: Mean of C² over each shell, by particle.
+        pixels: That take part.
+        radius: Of the mask, px; none without.
+    """
+    spread = square if radius is None else square @ mask_spread(pixels, radius).T
+    return spread.clamp(min=_FAINTEST)
+
+
+@lru_cache(maxsize=16)
+def mask_spread(pixels: FourierPixels, radius: float) -> Float[torch.Tensor, "shells shells"]:
+    """What a mask makes of noise: the part of each shell's power (row) that comes from each shell (column).
+
+    Noise beyond the last shell counts as that shell's.
+    """
+    rows, columns = torch.from_numpy(pixels.index).T
+    shell = torch.full((pixels.box, pixels.box), pixels.shells - 1)
+    for sign in (-1, 1):
+        shell[sign * rows, sign * columns] = torch.from_numpy(pixels.shell)
+    window = torch.fft.fft2(circular_mask(pixels.box, radius).double()).abs().square()
+    blur = torch.fft.fft2(window / window.sum())
+    parts = torch.stack([(shell == s).double() for s in range(pixels.shells)])
+    blurred = torch.fft.ifft2(torch.fft.fft2(parts) * blur).real[:, rows, columns]
+    return pixels.mean_shells(blurred).T.float()
 
 
 def transfer_function(
@@ -87,39 +189,13 @@ def transfer_function(
     """CTF of particles of one optics group at each pixel; 1 where there is none."""
     if ctf is None:
         return torch.ones((count, len(pixels.index)))
-    optics = group.optics
-    if optics.voltage is None or optics.cs is None or optics.amplitude_contrast is None:
-        raise ValueError(f"optics group '{group.name}' lacks voltage, spherical aberration or amplitude contrast")
-    frequency = torch.from_numpy(pixels.frequency)
-    square = frequency.square().sum(1).expand(count, -1)
-    azimuth = torch.atan2(frequency[:, 0], frequency[:, 1]).expand(count, -1)
-    u, v, angle, phase, fall, scale = (
-        torch.from_numpy(np.asarray(values, np.float64))[:, None]
-        for values in (ctf.defocus_u, ctf.defocus_v, ctf.angle, ctf.phase_shift, ctf.b_factor, ctf.scale)
-    )
-    defocus = astigmatic_defocus(azimuth, u, v, torch.deg2rad(angle))
-    wavelength = electron_wavelength(optics.voltage)
-    aberration = phase_aberration(square.sqrt(), defocus, wavelength=wavelength, cs=optics.cs)
-    value = contrast_transfer(
-        aberration, amplitude_contrast=optics.amplitude_contrast, phase_shift=torch.deg2rad(phase)
-    )
-    if bool((fall != 0).any()) or bool((scale != 1).any()):
-        value = value * scale * torch.exp(-fall * square / 4)
-    return value.float()
+    return particle_ctf(torch.from_numpy(pixels.true_frequency), ctf, group).float()
 
 
 def straightening(group: ParticleOptics, pixels: FourierPixels) -> Float[torch.Tensor, "2 pixels"] | None:
-    """Phase factors that undo what the beam's tilt did to the images of an optics group; None without tilt."""
-    optics = group.optics
-    if not any(group.beam_tilt) or optics.voltage is None or optics.cs is None:
-        return None
-    phase = coma_phase(
-        torch.from_numpy(pixels.frequency),
-        group.beam_tilt,
-        wavelength=electron_wavelength(optics.voltage),
-        cs=optics.cs,
-    )
-    return torch.stack([phase.cos(), -phase.sin()]).float()
+    """Phase factors that undo the odd aberrations of an optics group's images; None where there are none."""
+    phase = odd_phase(torch.from_numpy(pixels.true_frequency), group)
+    return None if phase is None else torch.stack([phase.cos(), -phase.sin()]).float()
 
 
 def circular_mask(box: int, radius: float) -> Float[torch.Tensor, "box box"]:

@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float, Int
 
 from thon import kernels
+from thon.algorithms.likelihood.ewald import separate_waves
 from thon.algorithms.likelihood.expectation import (
     Block,
     BlockStatistics,
@@ -28,6 +29,7 @@ from thon.algorithms.likelihood.pixels import FourierPixels
 from thon.algorithms.likelihood.reconstruction import SpectrumSums
 from thon.algorithms.likelihood.references import PADDING
 from thon.algorithms.likelihood.search import References, in_plane
+from thon.base.errors import InputError
 from thon.data.particles import Particles
 from thon.ops.threads import map_in_threads
 
@@ -47,6 +49,7 @@ class KnownPoses:
         shells: Shells of the spectra.
         diameter: Of the mask around particles, Å.
         correct: Whether the CTF is taken into account.
+        curvature: Of Ewald's sphere in sums, 1 or −1 (see `separate_waves`); 0 to take it for flat.
         block: Particles that are done at once.
     """
 
@@ -58,6 +61,7 @@ class KnownPoses:
     shells: int
     diameter: float
     correct: bool = True
+    curvature: int = 0
     block: int = 256
 
     def sum(
@@ -74,10 +78,13 @@ class KnownPoses:
 
         def work(block: Block) -> None:
             pixels = self._pixels(block)
-            images = self._images(block, pixels)
-            one = torch.zeros(len(block.indices), dtype=torch.int64)
-            with locks[block.half]:
-                self._insert(sums[block.half], one, block, (images.summed, images.weights), pixels)
+            if self.curvature:
+                self._add_curved(block, pixels, sums[block.half], locks[block.half])
+            else:
+                images = self._images(block, pixels)
+                one = torch.zeros(len(block.indices), dtype=torch.int64)
+                with locks[block.half]:
+                    self._insert(sums[block.half], one, block, (images.summed, images.weights), pixels)
             done(len(block.indices))
 
         map_in_threads(work, make_blocks(self.particles, sets, self.block))
@@ -124,15 +131,37 @@ class KnownPoses:
     def _pixels(self, block: Block) -> FourierPixels:
         return FourierPixels.of(self.particles.optics[block.group], self.extent, self.model.noise.shape[1])
 
-    def _images(self, block: Block, pixels: FourierPixels) -> BlockImages:
+    def _images(self, block: Block, pixels: FourierPixels, *, correct: bool = True) -> BlockImages:
         """Spectra of a block, each moved to its exact centre."""
         shift = self.poses.shift[block.indices] / self.particles.optics[block.group].pixel_size
         moves = np.round(shift).astype(np.int64)
         images = read_block(
-            self.particles, self.source, self.model, block, moves, pixels, self.diameter, correct=self.correct
-        )
+            self.particles, self.source, self.model, block, moves, pixels, self.diameter,
+            correct=correct and self.correct,
+        )  # fmt: skip
         ramps = pixels.ramps(shift - moves)
         return replace(images, compared=times(images.compared, ramps), summed=times(images.summed, ramps))
+
+    def _add_curved(self, block: Block, pixels: FourierPixels, sums: SpectrumSums, lock: threading.Lock) -> None:
+        """Add both waves of a block's images, each where it belongs."""
+        group, ctf = self.particles.optics[block.group], self.particles.ctf
+        if ctf is None or group.premultiplied:
+            raise InputError(
+                f"Ewald's sphere cannot be told from the images of optics group '{group.name}'",
+                got="images multiplied by their CTFs" if group.premultiplied else "no CTFs",
+                expected="images as they were taken, with CTFs",
+            )
+        images = self._images(block, pixels, correct=False)
+        waves = separate_waves(
+            images, ctf.select(block.indices), group, pixels, diameter=self.diameter, curvature=self.curvature
+        )
+        turns = torch.from_numpy(self.poses.rotation[block.indices]).mT.float().contiguous()
+        one, count = torch.zeros(len(turns), dtype=torch.int64), pixels.count(self.shells)
+        for wave in waves:
+            values, weights = (part[..., :count].contiguous() for part in (wave.values, wave.weights))
+            places = (wave.places[:, :count] * PADDING).float()
+            with lock:
+                kernels.insert_surfaces(sums.values, one, turns, values, weights, places)
 
     def _places(self, pixels: FourierPixels) -> Float[torch.Tensor, "2 pixels"]:
         return torch.from_numpy(
@@ -180,8 +209,7 @@ class KnownPoses:
             for values in (cross, power)
         )
         agreement, explained = agreement * noise / 2, explained * noise
-        residual = images.power.double().numpy().copy()
-        residual[:, : self.shells] += explained - 2 * agreement
+        residual = images.residual(agreement, explained)
         offset = np.square(self.poses.shift[block.indices]).sum(1)
         return BlockStatistics(block, residual, agreement, explained, offset, weights.numpy())
 

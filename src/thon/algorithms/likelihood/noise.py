@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from thon.algorithms.likelihood.expectation import Expected, NoiseModel
-from thon.algorithms.likelihood.images import ImageSource, circular_mask
+from thon.algorithms.likelihood.images import ImageSource, circular_mask, noise_left, transfer_function
 from thon.algorithms.likelihood.pixels import FourierPixels
 from thon.data.particles import Particles
 
@@ -38,10 +38,24 @@ def first_noise(particles: Particles, source: ImageSource, extent: float, shells
             power += _by_shell(spectra.square().sum((0, 1)), pixels)
             mean += spectra.sum(0)
         mean /= max(len(chosen), 1)
-        count = np.maximum(np.diff(pixels.starts), 1)
+        count = np.maximum(np.diff(pixels.starts), 1) * _noise_left(particles, chosen, pixels, diameter)
         noise[group] = (power / max(len(chosen), 1) - _by_shell(mean.square().sum(0), pixels)) / count
     noise = _without_gaps(noise)
     return NoiseModel(noise, np.ones(len(particles.micrographs)), np.ones(len(particles)), 10.0)
+
+
+def _noise_left(
+    particles: Particles, chosen: Int[np.ndarray, "n"], pixels: FourierPixels, diameter: float
+) -> Float[np.ndarray, "shells"]:
+    """Share of the noise's power in images of one optics group, which is less where they were multiplied by CTFs."""
+    group = particles.optics[particles.group[chosen[0]]] if len(chosen) else None
+    if group is None or not group.premultiplied or particles.ctf is None:
+        return np.ones(pixels.shells)
+    total = torch.zeros(pixels.shells)
+    for some in np.array_split(chosen, -(-len(chosen) // 100)):
+        transfer = transfer_function(particles.ctf.select(some), len(some), group, pixels)
+        total += pixels.mean_shells(transfer.square()).sum(0)
+    return noise_left(total[None] / len(chosen), pixels, diameter / 2 / group.pixel_size)[0].double().numpy()
 
 
 def update_noise(model: NoiseModel, particles: Particles, found: Expected, extent: float, shells: int) -> NoiseModel:

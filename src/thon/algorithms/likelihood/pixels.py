@@ -64,6 +64,11 @@ class FourierPixels:
         return self.index / (self.box * self.pixel_size)
 
     @cached_property
+    def true_frequency(self) -> Float[np.ndarray, "pixels 2"]:
+        """The frequency (y, x) that each pixel stands for, 1/Å, at which aberrations and the reference count."""
+        return self.places / self.extent
+
+    @cached_property
     def shell(self) -> Int[np.ndarray, "pixels"]:
         """Shell of each pixel."""
         return np.round(np.linalg.norm(self.places, axis=-1)).astype(np.int64)
@@ -89,6 +94,14 @@ class FourierPixels:
         rows, columns = torch.from_numpy(self.index).T
         found = spectra.flatten(-2)[:, (rows % self.box) * spectra.shape[-1] + columns]
         return torch.view_as_real(found).movedim(-1, -2).contiguous()
+
+    def sum_shells(self, values: Float[torch.Tensor, "n pixels"]) -> Float[torch.Tensor, "n shells"]:
+        """Sums over each shell."""
+        return values.new_zeros((len(values), self.shells)).index_add_(1, torch.from_numpy(self.shell), values)
+
+    def mean_shells(self, values: Float[torch.Tensor, "n pixels"]) -> Float[torch.Tensor, "n shells"]:
+        """Means over each shell; zero where a shell has no pixels."""
+        return self.sum_shells(values) / torch.from_numpy(np.maximum(np.diff(self.starts), 1)).to(values)
 
     @property
     def _strain(self) -> float:

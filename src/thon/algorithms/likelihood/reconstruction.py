@@ -38,7 +38,9 @@ class SpectrumSums:
 
     def of_class(self, k: int, symmetry: Float[np.ndarray, "operators 3 3"]) -> ClassSums:
         """Sums of one class, with what symmetry and real images make equal."""
-        values = (self.values[k].double() / kernels.QUANTUM).float()
+        values = torch.empty(self.values.shape[1:], dtype=torch.float32)
+        for target, plane in zip(values, self.values[k], strict=True):
+            target.copy_(plane.double() / kernels.QUANTUM)
         plane = values[:, :, 0]
         mirrored = plane.flip(0, 1) * values.new_tensor([1, -1, 1])
         values[:, :, 0] = plane + mirrored

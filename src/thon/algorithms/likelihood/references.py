@@ -5,16 +5,18 @@ A flat reference (an image) is a volume of one plane: its poses turn about z alo
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import torch
 from jaxtyping import Float
 
 from thon.ops.fourier import half_spectrum
+from thon.ops.volume_mask import raised_cosine
 
 PADDING = 2
 """Oversampling of spectra."""
+
+EDGE = 5.0
+"""Width of the soft edge of masks around particles, px."""
 
 
 def spectrum_shape(dimensions: int, shells: int) -> tuple[int, int, int]:
@@ -90,9 +92,9 @@ def shell_radius(shape: tuple[int, int, int]) -> Float[torch.Tensor, "z y x"]:
     return square.double().sqrt().float() / PADDING
 
 
-def soft_sphere(box: int, radius: float, edge: float, dimensions: int) -> Float[torch.Tensor, "*shape"]:
-    """One within a radius of the centre, falling to zero as a raised cosine over `edge`, px."""
+def particle_mask(box: int, diameter: float, dimensions: int) -> Float[torch.Tensor, "*shape"]:
+    """Soft sphere, or disc, around a particle of a diameter in px, its edge inside the box."""
     axis = (torch.arange(box) - box // 2).float().square()
     square = axis[:, None] + axis
     square = square[:, :, None] + axis if dimensions == 3 else square
-    return 0.5 + 0.5 * torch.cos(math.pi * ((square.sqrt() - radius) / edge).clamp(0, 1))
+    return raised_cosine(square.sqrt() - min(diameter / 2, box / 2 - EDGE), EDGE)

@@ -1,1 +1,1 @@
-"""What the report of a tilt series shows: its content, the figures, the tables and the page around them."""
+"""What reports show: their content, the figures, the tables and the page around them."""

@@ -1,17 +1,20 @@
-"""Pictures of classes: a gallery with what people ask of each, how they changed, and how sure poses are."""
+"""Pictures of classes: galleries of averages and of maps, with what people ask of each."""
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from thon.data.maps import ParticleClass
 from thon.formats.png import to_gray
-from thon.formats.report.style import TEXT, Theme, finish, new_figure
+from thon.formats.report.job_page import ReportFigure, ReportTable
+from thon.formats.report.measures import number
+from thon.formats.report.style import TEXT, Theme, new_figure
+from thon.formats.report.volume_views import projections, sections
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
 
 _COLUMNS = 8
 _SHOWN = 200
+_MAPS = 12
 
 
 def draw_gallery(
@@ -41,21 +45,88 @@ def draw_gallery(
         taken: Numbers of classes that were taken, from 1: they get a frame, the others are dimmed; None for all.
     """
     order = by_size(classes)[:_SHOWN]
-    axes, tiles = _draw_tiles([images[k] for k in order], theme, room=0.17)
+    axes, tiles = _draw_tiles([images[k] for k in order], theme, room=0.17, columns=_COLUMNS)
     extent = images.shape[-1] * pixel_size
     title = f"{len(classes)} classes, {extent:.0f} Å wide: number, particles, resolution, score"
     axes.set_title(title, fontsize=TEXT, color=theme.ink, loc="left", pad=4)
     for k, (row, column) in zip(order, tiles, strict=True):
-        text = cast(Any, axes).text
-        text(column + 0.02, row - 0.04, _caption(k, classes[k], total), fontsize=TEXT - 3, color=theme.ink, va="bottom")
+        _write(axes, row, column, _caption(k, classes[k], total), theme, TEXT - 3)
         if taken is not None:
             _mark(axes, row, column, theme, taken=k + 1 in taken)
     return axes.figure  # pyright: ignore[reportReturnType]
 
 
+def draw_maps(
+    maps: Float[np.ndarray, "classes z y x"],
+    classes: Sequence[ParticleClass],
+    total: int,
+    voxel_size: float,
+    theme: Theme,
+) -> Figure:
+    """Maps of classes, the largest first: a row for each, of three central sections and three projections."""
+    order = by_size(classes)[:_MAPS]
+    images = [image for k in order for image in (*sections(maps[k]), *projections(maps[k]))]
+    axes, tiles = _draw_tiles(images, theme, room=0.14, columns=6)
+    title = f"{maps.shape[-1] * voxel_size:.0f} Å wide: sections across z, y, x; projections along z, y, x"
+    axes.set_title(title, fontsize=TEXT, color=theme.ink, loc="left", pad=4)
+    for k, (row, column) in zip(order, tiles[::6], strict=True):
+        _write(axes, row, column, _caption(k, classes[k], total), theme, TEXT - 1)
+    return axes.figure  # pyright: ignore[reportReturnType]
+
+
+def gallery_figure(
+    images: Float[np.ndarray, "classes rows columns"],
+    classes: Sequence[ParticleClass],
+    total: int,
+    pixel_size: float,
+    *,
+    taken: Sequence[int] | None = None,
+) -> ReportFigure:
+    """The gallery of averages in a report; arguments as of `draw_gallery`."""
+    framed = "" if taken is None else f" Framed are the {len(taken)} classes that were taken; the others are dimmed."
+    what = f"Gallery of {len(classes)} classes, {min(len(classes), _SHOWN)} of them drawn, the largest first. "
+    return ReportFigure(
+        name="classes",
+        title="Classes",
+        draw=partial(draw_gallery, images, classes, total, pixel_size, taken=taken),
+        text=what + _largest(classes, total) + framed,
+        caption="Over each: its number, its particles, its resolution, and from 0 to 1 how good it looks." + framed,
+        photo=88,
+        numbers=class_table(classes, total, taken),
+    )
+
+
+def maps_figure(
+    maps: Float[np.ndarray, "classes z y x"], classes: Sequence[ParticleClass], total: int, voxel_size: float
+) -> ReportFigure:
+    """The maps of classes in a report; arguments as of `draw_maps`."""
+    what = f"Sections and projections of {min(len(classes), _MAPS)} maps, the largest class first. "
+    return ReportFigure(
+        name="maps",
+        title="Maps",
+        draw=partial(draw_maps, maps, classes, total, voxel_size),
+        text=what + _largest(classes, total),
+        caption="A row for each class, with its number, its particles and its resolution; each tile has its own greys.",
+        photo=88,
+        numbers=class_table(classes, total, None),
+    )
+
+
+def montage_figure(images: Float[np.ndarray, "n rows columns"], name: str, title: str, text: str) -> ReportFigure:
+    """Images side by side in a report, each in its own range of greys."""
+    return ReportFigure(
+        name=name,
+        title=title,
+        draw=partial(draw_montage, images),
+        text=text,
+        caption="Each image has its own range of greys; y points up.",
+        photo=88,
+    )
+
+
 def draw_montage(images: Float[np.ndarray, "n rows columns"], theme: Theme) -> Figure:
     """Images side by side, each in its own range of greys."""
-    return _draw_tiles(list(images), theme, room=0.02)[0].figure  # pyright: ignore[reportReturnType]
+    return _draw_tiles(list(images), theme, room=0.02, columns=_COLUMNS)[0].figure  # pyright: ignore[reportReturnType]
 
 
 def by_size(classes: Sequence[ParticleClass]) -> list[int]:
@@ -63,64 +134,29 @@ def by_size(classes: Sequence[ParticleClass]) -> list[int]:
     return sorted(range(len(classes)), key=lambda k: -classes[k].share)
 
 
-def draw_class_history(
-    shares: Float[np.ndarray, "iterations classes"],
-    changed: Float[np.ndarray, "iterations"],
-    resolution: Float[np.ndarray, "iterations classes"],
-    theme: Theme,
-) -> Figure:
-    """Shares of the classes, fraction of particles that changed theirs, and resolution, by iteration.
-
-    Args:
-        shares: Of the particles.
-        changed: Fraction of the particles that changed their class.
-        resolution: Of each class, Å.
-        theme: Colours.
-    """
-    iteration = np.arange(1, len(shares) + 1)
-    figure = new_figure(10.0, 6.6, theme)
-    grid = cast(Any, figure).add_gridspec(2, 2, height_ratios=[1.3, 1])
-    flow = figure.add_subplot(grid[0, :])
-    order = np.argsort(-shares[-1], kind="stable")
-    colours = _colours(shares.shape[1])
-    if len(iteration) > 1:
-        flow.stackplot(iteration, shares[:, order].T, colors=colours, edgecolor=theme.paper, linewidth=0.3)
-        flow.set_xlim(1, len(iteration))
-    else:
-        flow.bar(np.arange(len(order)) + 1, shares[0, order], color=colours)
-    flow.set_ylim(0, 1 if len(iteration) > 1 else None)
-    finish(flow, theme, "Shares of the classes", "iteration" if len(iteration) > 1 else "class", "share")
-    left = figure.add_subplot(grid[1, 0])
-    left.plot(iteration, 100 * changed, color=theme.first, marker="o", markersize=3, linewidth=1.4)
-    left.set_ylim(0, max(1.0, 105 * float(np.max(changed))))
-    finish(left, theme, "Particles that changed their class", "iteration", "%")
-    right = figure.add_subplot(grid[1, 1])
-    right.plot(iteration, resolution.min(1), color=theme.first, linewidth=1.6, label="finest")
-    right.plot(iteration, np.median(resolution, 1), color=theme.second, linewidth=1.6, label="median")
-    right.set_ylim(0, 1.1 * float(np.median(resolution, 1).max()))
-    finish(right, theme, "Resolution", "iteration", "Å", legend=True)
-    return figure
+def class_table(classes: Sequence[ParticleClass], total: int, taken: Sequence[int] | None) -> ReportTable:
+    """What is known of each class, the largest first."""
+    head = ["Class", "Particles", "Share, %", "Resolution, Å", "Score"] + ["Taken"] * (taken is not None)
+    rows = [
+        [
+            *(str(k + 1), f"{round(classes[k].share * total):,}", number(100 * classes[k].share, 1)),
+            *(number(classes[k].resolution, 2), number(classes[k].score, 2)),
+            *([] if taken is None else ["yes" if k + 1 in taken else ""]),
+        ]
+        for k in by_size(classes)
+    ]
+    return ReportTable("Numbers of the classes", head, rows)
 
 
-def draw_sharpness(probability: Float[np.ndarray, "n"], significant: Int[np.ndarray, "n"], theme: Theme) -> Figure:
-    """How sure poses are: the share of the best pose in each particle's posterior, and how many poses matter.
+def _largest(classes: Sequence[ParticleClass], total: int) -> str:
+    """The largest class in words."""
+    k = by_size(classes)[0]
+    fine = f" at {classes[k].resolution:.1f} Å" if np.isfinite(classes[k].resolution) else ""
+    return f"The largest is class {k + 1} with {round(classes[k].share * total):,} of {total:,} particles{fine}."
 
-    Args:
-        probability: Share of the best pose, 0 to 1.
-        significant: Number of poses that matter.
-        theme: Colours.
-    """
-    figure = new_figure(10.0, 3.4, theme)
-    left = figure.add_subplot(1, 2, 1)
-    left.hist(np.clip(probability, 0, 1), bins=40, range=(0, 1), color=theme.first)
-    mean = float(probability.mean()) if len(probability) else 0.0
-    left.axvline(mean, color=theme.second, linewidth=1.5, linestyle="--", label=f"mean {mean:.2f}")
-    finish(left, theme, "Share of the best pose", "share of the posterior", "particles", legend=True)
-    right = figure.add_subplot(1, 2, 2)
-    counts = np.log10(np.maximum(significant, 1))
-    right.hist(counts, bins=40, range=(0, max(1.0, float(counts.max(initial=0)))), color=theme.first)
-    finish(right, theme, "Poses that matter", "number, power of ten", "particles")
-    return figure
+
+def _write(axes: Axes, row: float, column: float, text: str, theme: Theme, size: float) -> None:
+    cast(Any, axes).text(column + 0.02, row - 0.03, text, fontsize=size, color=theme.ink, va="bottom")
 
 
 def _caption(k: int, one: ParticleClass, total: int) -> str:
@@ -133,13 +169,13 @@ def _caption(k: int, one: ParticleClass, total: int) -> str:
 
 
 def _draw_tiles(
-    images: Sequence[Float[np.ndarray, "rows columns"]], theme: Theme, *, room: float
+    images: Sequence[Float[np.ndarray, "rows columns"]], theme: Theme, *, room: float, columns: int
 ) -> tuple[Axes, list[tuple[float, float]]]:
     """Images in rows, with room over each as a part of its height, and where the upper left corner of each lies.
 
     All are drawn as one image: one plot for each would take a second for a few dozen.
     """
-    columns = max(1, min(_COLUMNS, len(images)))
+    columns = max(1, min(columns, len(images)))
     rows = -(-len(images) // columns)
     figure = new_figure(10.0, 0.45 + 9.8 * rows * (1 + room) / columns, theme)
     axes = figure.add_subplot()
@@ -165,8 +201,3 @@ def _mark(axes: Axes, row: float, column: float, theme: Theme, *, taken: bool) -
         axes.plot([x[0], x[1], x[1], x[0], x[0]], [y[0], y[0], y[1], y[1], y[0]], color=theme.third, linewidth=2.5)
     else:
         cast(Any, axes).fill_between(x, y[0], y[1], color=theme.paper, alpha=0.6, linewidth=0)
-
-
-def _colours(count: int) -> list[tuple[float, float, float, float]]:
-    wheel = cast(Any, importlib.import_module("matplotlib")).colormaps["turbo"]
-    return [wheel(0.08 + 0.84 * ((k * 0.618034) % 1)) for k in range(count)]

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from jaxtyping import Float
 
+from thon.formats.report.job_page import ReportFigure
+from thon.formats.report.measures import number
 from thon.formats.report.postprocess import resolution_axis
 from thon.formats.report.style import TEXT, Theme, finish, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-COLUMNS, ROWS = 72, 36
+ROWS = 36
+"""Rows of cells over the sphere at most; there are twice as many columns."""
+VIEWS = 10
+"""Views that a cell should have on average, or cells are made larger."""
 
 
 def draw_orientations(directions: Float[np.ndarray, "n 3"], efficiency: float, theme: Theme) -> Figure:
@@ -25,24 +31,28 @@ def draw_orientations(directions: Float[np.ndarray, "n 3"], efficiency: float, t
         theme: Colours.
     """
     z, y, x = directions.T
+    rows = int(np.clip(np.sqrt(len(directions) / VIEWS / 2), 6, ROWS))
     counts, _, _ = np.histogram2d(
-        np.clip(z, -1, 1), np.degrees(np.arctan2(y, x)), [ROWS, COLUMNS], [[-1, 1], [-180, 180]]
+        np.clip(z, -1, 1), np.degrees(np.arctan2(y, x)), [rows, 2 * rows], [[-1, 1], [-180, 180]]
     )
     figure = new_figure(10.0, 4.4, theme)
     axes = figure.add_subplot()
     shown = axes.imshow(
-        counts * (ROWS * COLUMNS / max(len(directions), 1)),
+        counts * (counts.size / max(len(directions), 1)),
         origin="lower",
         extent=(-180, 180, -1, 1),
         aspect="auto",
         cmap="viridis",
+        vmin=0,
         interpolation="nearest",
     )
     bar = cast(Any, figure).colorbar(shown, ax=axes, pad=0.01)
     bar.set_label("views, relative to even ones", fontsize=TEXT, color=theme.ink)
     bar.ax.tick_params(colors=theme.faint, labelsize=TEXT - 0.5)
     elevation = [-90, -60, -30, -15, 0, 15, 30, 60, 90]
-    cast(Any, axes).set_yticks([np.sin(np.radians(angle)) for angle in elevation], [f"{a}°" for a in elevation])
+    cast(Any, axes).set_yticks(
+        [np.sin(np.radians(angle)) for angle in elevation], [f"{number(angle, 0)}°" for angle in elevation]
+    )
     cast(Any, axes).set_xticks(range(-180, 181, 60))
     title = f"Viewing directions, efficiency {efficiency:.2f}"
     finish(axes, theme, title, "azimuth from x, °", "elevation above the xy plane")
@@ -69,3 +79,32 @@ def draw_conical_fsc(
     title = f"FSC by direction, area ratio (cFAR) {ratio:.2f}"
     finish(axes, theme, title, "spatial frequency, 1/Å", "FSC in a cone", legend=True)
     return figure
+
+
+def orientation_figure(directions: Float[np.ndarray, "n 3"], efficiency: float) -> ReportFigure:
+    """Viewing directions in a report; arguments as of `draw_orientations`."""
+    return ReportFigure(
+        name="directions",
+        title="Viewing directions",
+        draw=partial(draw_orientations, directions, efficiency),
+        text=f"Heat map of {len(directions):,} viewing directions over the sphere, symmetric copies among them; "
+        f"efficiency {efficiency:.2f} of 1",
+        caption="Cells have equal solid angles; 1 is as many views as even ones would give. The efficiency (sampling "
+        "compensation factor) is the harmonic over the arithmetic mean of how often each direction of Fourier space "
+        "was sampled: 1 for even views, 0.81 for a ring of side views, 0 where a direction was never sampled.",
+    )
+
+
+def cones_figure(
+    frequency: Float[np.ndarray, "shells"], curves: Float[np.ndarray, "cones shells"], ratio: float
+) -> ReportFigure:
+    """FSC by direction in a report; arguments as of `draw_conical_fsc`."""
+    return ReportFigure(
+        name="cones",
+        title="Resolution by direction",
+        draw=partial(draw_conical_fsc, frequency, curves, ratio),
+        text=f"FSC of the half maps in {len(curves)} cones over all directions: mean, deviation and extremes; the "
+        f"smallest area under a curve is {ratio:.2f} of the largest",
+        caption="The area ratio (cFAR) is 1 for a map alike in all directions; below 0.5 the map is anisotropic: views "
+        "are missing, or those that there are hold little signal.",
+    )

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
 from html import escape
-from importlib.resources import files
 
 from thon.formats.animation import encode_frames
 from thon.formats.report import tables
 from thon.formats.report.content import ReportContent
+from thon.formats.report.document import Picture, document, figure, warning_list
 from thon.formats.report.markup import data_uri, definitions, section, tag
 from thon.formats.report.measures import length_text, nice_length, number
-
-POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
-"""The browser itself refuses every address outside the page."""
 
 CAPTIONS = {
     "slices": "All slices are at one scale; y and z point up. Grey values span the median ± 3 standard deviations.",
@@ -41,25 +37,6 @@ TITLES = {
 }
 
 
-@dataclass(frozen=True)
-class Picture:
-    """A drawn figure, encoded for the page in both colour schemes.
-
-    Args:
-        name: Stem of the PNG's name.
-        light: WebP bytes.
-        dark: WebP bytes.
-        shape: (rows, columns), px.
-        text: What it shows, in words.
-    """
-
-    name: str
-    light: bytes
-    dark: bytes
-    shape: tuple[int, int]
-    text: str
-
-
 def render_page(content: ReportContent, pictures: dict[str, Picture]) -> str:
     """The whole page as text, with nothing outside it.
 
@@ -75,25 +52,12 @@ def render_page(content: ReportContent, pictures: dict[str, Picture]) -> str:
         *(section(name, TITLES[name], _figure(pictures, name)) for name in ("axis", "local", "residuals", "thickness")),
         section("excluded", TITLES["excluded"], _figure(pictures, "excluded") + tables.excluded_table(content)),
         section("fsc", TITLES["fsc"], _figure(pictures, "fsc")),
-        section("timings", "Time", tables.timing_table(content)),
-        section("understood", "What was understood from the input", tables.understood_list(content)),
-        section("options", "Options", tables.option_table(content)),
-        section("versions", "Versions", tables.version_list(content)),
+        section("timings", "Time", tables.timing_table(content.stage_seconds, content.limit_share)),
+        section("understood", "What was understood from the input", definitions(content.understood, "facts")),
+        section("options", "Options", tables.option_table(content.options)),
+        section("versions", "Versions", definitions(content.versions, "facts")),
     ]
-    head = "".join(
-        (
-            '<meta charset="utf-8">',
-            f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">',
-            '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            '<meta name="color-scheme" content="light dark">',
-            '<meta name="generator" content="thon">',
-            tag("title", escape(f"{content.title} – thon report")),
-            tag("style", _asset("page.css")),
-        )
-    )
-    script = tag("script", _asset("player.js")) if "frames-data" in parts[2] else ""
-    body = tag("main", "\n".join(part for part in parts if part)) + script
-    return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>\n{body}\n</body></html>\n'
+    return document(content.title, parts, "player.js" if "frames-data" in parts[2] else "")
 
 
 def header(content: ReportContent) -> str:
@@ -101,12 +65,8 @@ def header(content: ReportContent) -> str:
     top = tag("h1", escape(content.title))
     if content.diagnostics is not None and math.isfinite(content.diagnostics.confidence):
         top += _confidence(content.diagnostics.confidence, content.diagnostics.method)
-    warnings = "".join(tag("li", escape(sentence)) for sentence in content.all_warnings)
-    if warnings:
-        count = len(content.all_warnings)
-        title = tag("h2", "One warning" if count == 1 else f"{count} warnings")
-        top += tag("div", title + tag("ul", warnings), class_="warnings", role="note", aria_label="Warnings")
-    elif content.diagnostics is not None:
+    top += warning_list(content.all_warnings)
+    if not content.all_warnings and content.diagnostics is not None:
         top += tag("p", "No warnings.", class_="calm")
     return tag("header", top + definitions(tables.key_numbers(content), "numbers"))
 
@@ -157,22 +117,9 @@ def _confidence(value: float, method: str) -> str:
 
 
 def _figure(pictures: dict[str, Picture], name: str) -> str:
-    picture = pictures.get(name)
-    if picture is None:
-        return ""
-    rows, columns = picture.shape
-    image = f'<img src="{data_uri(picture.light)}" width="{columns}" height="{rows}" alt="{escape(picture.text)}">'
-    # Paper is white: what is printed stays light.
-    media = "screen and (prefers-color-scheme: dark)"
-    image = f'<picture><source media="{media}" srcset="{data_uri(picture.dark)}" type="image/webp">{image}</picture>'
-    scroll = tag("div", image, class_="scroll", tabindex=0, role="region", aria_label=TITLES[name])
-    return tag("figure", scroll + tag("figcaption", CAPTIONS[name]), id=f"figure-{name}")
+    return figure(pictures.get(name), TITLES[name], CAPTIONS[name])
 
 
 def _tilts(content: ReportContent) -> str:
     numbers = tables.tilt_table(content)
     return tag("details", tag("summary", "Numbers per tilt") + numbers) if numbers else ""
-
-
-def _asset(name: str) -> str:
-    return files("thon.formats.report").joinpath(name).read_text("utf-8")

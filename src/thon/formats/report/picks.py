@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 from thon.formats.png import to_gray
+from thon.formats.report.job_page import ReportFigure
 from thon.formats.report.slices import draw_scale_bar
 from thon.formats.report.style import TEXT, Theme, finish, new_figure
 
@@ -59,6 +62,24 @@ def draw_picks(found: PickPicture, theme: Theme) -> Figure:
         if np.isfinite(found.threshold):
             axes.axvline(found.threshold, color=theme.second, linewidth=1.4, linestyle="--")
     return figure
+
+
+def picks_figure(found: PickPicture, notes: Sequence[str] = ()) -> ReportFigure:
+    """Picks in a report, with sentences on how they came about."""
+    rows, columns = (n * found.pixel_size / 1e4 for n in found.image.shape)
+    threshold = f", threshold {found.threshold:.3g}" if np.isfinite(found.threshold) else ""
+    foil = f"; {100 * found.avoided.mean():.0f} % of the micrograph is left out as foil" if found.avoided.any() else ""
+    return ReportFigure(
+        name="picks",
+        title="Picks",
+        draw=partial(draw_picks, found),
+        text=f"Micrograph of {columns:.2f} × {rows:.2f} µm with a circle around each of {len(found.coordinates)} "
+        f"picks{foil}; histogram of the scores of {len(found.candidates)} maxima{threshold}, and the number of picks "
+        "by threshold",
+        caption="Scores of particles and of background make two humps, and the threshold (dashed) belongs between "
+        f"them. What is coloured was left out: foil and its edges. {' '.join(notes)}".rstrip(),
+        photo=75,
+    )
 
 
 def _draw_micrograph(axes: Axes, found: PickPicture, theme: Theme) -> None:

@@ -96,6 +96,12 @@ def add_legend(axes: Axes, theme: Theme) -> None:
     )
 
 
+def class_colours(count: int) -> list[tuple[float, float, float, float]]:
+    """A colour for each class; neighbours in number are far apart in colour."""
+    wheel = cast(Any, importlib.import_module("matplotlib")).colormaps["turbo"]
+    return [wheel(0.08 + 0.84 * ((k * 0.618034) % 1)) for k in range(count)]
+
+
 def plain_ticks(axes: Axes) -> None:
     """Tick labels without a common offset or power of ten."""
     cast(Any, axes).ticklabel_format(useOffset=False, style="plain")

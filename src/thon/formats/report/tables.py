@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
+from typing import cast
 
 import numpy as np
 
 from thon.data.tilt_series import TiltSeries
-from thon.formats.report.content import ReportContent
-from thon.formats.report.markup import definitions, table, tag
+from thon.formats.report.content import ChangedOption, ReportContent
+from thon.formats.report.markup import table, tag
 from thon.formats.report.measures import local_rms, number, overall_rms, residual_length, root_mean_square, with_sigma
 
 
@@ -140,20 +142,19 @@ def excluded_table(content: ReportContent) -> str:
     return table(("Image", "Tilt", "Reason"), rows, "Images that take no part")
 
 
-def timing_table(content: ReportContent) -> str:
+def timing_table(seconds: dict[str, float], limit_share: dict[str, float]) -> str:
     """Time by stage with its share of the whole and, where known, how much of the hardware's limit was reached."""
-    seconds = content.stage_seconds
     if not seconds:
         return ""
     total = sum(seconds.values())
-    limited = any(stage in content.limit_share for stage in seconds)
+    limited = any(stage in limit_share for stage in seconds)
     head = ["Stage", "Time", "Share of total"] + ["Achieved of the hardware's limit"] * limited
     body = ""
     for stage, value in seconds.items():
         share = value / total if total > 0 else 0.0
         cells = tag("th", escape(stage), scope="row") + tag("td", duration(value)) + tag("td", _bar(share))
         if limited:
-            reached = content.limit_share.get(stage)
+            reached = limit_share.get(stage)
             cells += tag("td", "–" if reached is None else _bar(reached))
         body += tag("tr", cells)
     foot = tag("tr", tag("th", "Total", scope="row") + tag("td", duration(total)) + tag("td") * (len(head) - 2))
@@ -168,15 +169,15 @@ def _bar(share: float) -> str:
     return tag("span", drawn, class_="bar", aria_hidden="true") + f" {percent:.0f} %"
 
 
-def option_table(content: ReportContent) -> str:
-    """The options that differ from their defaults."""
-    if content.options is None:
+def option_table(options: Sequence[ChangedOption] | None) -> str:
+    """The options that differ from their defaults; nothing where they are not known."""
+    if options is None:
         return ""
-    if not content.options:
+    if not options:
         return tag("p", "All options are at their defaults.")
     rows = [
         (option.name, _value(option.value, option.unit), _value(option.default, option.unit), option.help)
-        for option in content.options
+        for option in options
     ]
     return table(("Option", "Value", "Default", "Meaning"), rows, "Options that differ from their defaults")
 
@@ -186,14 +187,5 @@ def _value(value: object, unit: str) -> str:
         return "none"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return f"{value} {unit}".rstrip()
-
-
-def understood_list(content: ReportContent) -> str:
-    """What was understood from the input."""
-    return definitions(content.understood, "facts")
-
-
-def version_list(content: ReportContent) -> str:
-    """Versions of the programs and the machine."""
-    return definitions(content.versions, "facts")
+    shown = ", ".join(map(str, cast("Sequence[object]", value))) if isinstance(value, tuple | list) else value
+    return f"{'none' if shown == '' else shown} {unit}".rstrip()

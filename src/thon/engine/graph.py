@@ -1,0 +1,128 @@
+"""The graph of jobs: who takes what from whom, in which order they can run, and who must wait or is held."""
+
+from __future__ import annotations
+
+import graphlib
+import heapq
+from collections.abc import Collection, Iterator, Mapping
+
+from thon.base.errors import InputError, StoreError
+from thon.job.folder import JobFolder
+from thon.job.record import JobRecord, State
+from thon.project.project import Project
+
+IN_VAIN = {"failed": "failed", "interrupted": "was interrupted", "held": "is held"}
+"""States of a job for which it is vain to wait, in words."""
+
+
+def parents_of(record: JobRecord) -> set[str]:
+    """The jobs that a job's inputs come from, and those that it was told to wait for."""
+    given = {one.job for ports in record.items.values() for many in ports.values() for one in many if one.job}
+    wanted = {source.split(":")[0] for many in record.wants.values() for source in many if is_number(source)}
+    others = {record.follows, record.continues.job if record.continues is not None else None}
+    return (given | wanted | set(record.after) | {one for one in others if one is not None}) - {record.id}
+
+
+def is_number(source: str) -> bool:
+    """Whether what a port wants is a job's number, with or without an item, rather than a file."""
+    head = source.split(":", maxsplit=1)[0]
+    return head[:1] == "J" and head[1:].isdigit()
+
+
+def in_order(parents: Mapping[str, Collection[str]]) -> list[str]:
+    """Jobs so that each comes after those that it waits for; where there is a choice, in the order of their names.
+
+    Raises:
+        InputError: Some wait for each other in a ring.
+    """
+    sorter = graphlib.TopologicalSorter(parents)
+    try:
+        sorter.prepare()
+    except graphlib.CycleError as error:
+        ring = " waits for ".join(reversed(error.args[1]))
+        raise InputError(
+            "jobs wait for each other in a ring", got=ring, mend="let one of them wait for no other"
+        ) from error
+    return list(_ordered(sorter))
+
+
+def _ordered(sorter: graphlib.TopologicalSorter[str]) -> Iterator[str]:
+    ready: list[tuple[int, str]] = []
+    while sorter.is_active():
+        for name in sorter.get_ready():
+            heapq.heappush(ready, (len(name), name))
+        _, name = heapq.heappop(ready)
+        sorter.done(name)
+        yield name
+
+
+def waiting_jobs(project: Project) -> dict[str, JobRecord]:
+    """The jobs that wait to be run, or are held, by number."""
+    records = (folder.head() for folder in project.jobs() if folder.marked_state() in ("waiting", "held"))
+    return {record.id: record for record in records if record.live is None}
+
+
+def with_parents(project: Project, names: Collection[str]) -> list[str]:
+    """Of the jobs that wait, those named and those that they wait for, in an order in which they can run.
+
+    Raises:
+        InputError: They wait for each other in a ring, or for a job that is not there.
+    """
+    waiting = waiting_jobs(project)
+    parents = {name: parents_of(record) for name, record in waiting.items()}
+    there = {folder.path.name.split("-")[0] for folder in project.jobs()}
+    for name, before in parents.items():
+        if missing := sorted(before - there):
+            raise InputError(f"{name} waits for {missing[0]}, which is not there", path=project.root)
+    order = [name for name in in_order(parents) if name in waiting]
+    wanted = set(names) or set(order)
+    for name in reversed(order):
+        if name in wanted:
+            wanted |= parents[name] & waiting.keys()
+    return [name for name in order if name in wanted]
+
+
+def obstacles(project: Project, record: JobRecord) -> Iterator[tuple[str, State]]:
+    """The jobs that keep a job from running, and their states.
+
+    A job of which some items failed is as good as finished: those that take from it do so of what is done.
+    """
+    for name in sorted(parents_of(record)):
+        folder = project.job(name)
+        state = folder.state()
+        if state != "finished" and not (state == "failed" and folder.items()):
+            yield name, state
+
+
+def hold(folder: JobFolder, because: str) -> None:
+    """Mark a job that waits as one that is not run until it is asked for again.
+
+    Raises:
+        StoreError: It does not wait.
+    """
+    from thon.job.events import Log  # noqa: PLC0415
+
+    change_state(folder, "held")
+    folder.emit(Log(text=f"held: {because}"))
+
+
+def release(folder: JobFolder) -> None:
+    """Let a job that is held wait for its turn again.
+
+    Raises:
+        StoreError: It does not wait.
+    """
+    change_state(folder, "waiting")
+
+
+def change_state(folder: JobFolder, state: State) -> None:
+    """Change the state of a job that has not begun.
+
+    Raises:
+        StoreError: It has begun, or the disk refuses.
+    """
+    with folder.lock():
+        record = folder.head()
+        if record.state not in ("waiting", "held"):
+            raise StoreError("this job has begun", path=folder.path, got=record.state, expected="one that waits")
+        folder.write(record.model_copy(update={"state": state}))
