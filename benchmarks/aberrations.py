@@ -5,7 +5,8 @@
 The images are those of the tests, of balls, in float64 and written out (`tests/algorithms/aberrated_phantom.py`): what
 is known of the lens is told, or not. Figures are the mean FSC of a map with the truth. With `--relion`,
 relion_reconstruct makes a map of the same images and star files. With `--stack`, particles of
-`shared/tools/simulate_particles.py` are reconstructed at their true poses, as they are and multiplied by their CTFs.
+`shared/tools/simulate_particles.py` are reconstructed at their true poses, as they are and multiplied by CTFs; with
+`--refine N`, the first N of them are refined as well.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from tests.algorithms.aberrated_phantom import Microscope, balls_volume, optics_
 from tests.algorithms.likelihood_phantom import Phantom, phantom
 from thon.algorithms.likelihood.images import ImageSource
 from thon.algorithms.reconstruct_particles import ReconstructParticlesOptions, reconstruct_with_poses
+from thon.algorithms.refine3d import Refine3d, Refine3dOptions
 from thon.data.optics import Optics
 from thon.data.particles import ParticleOptics, Particles
 from thon.formats.maps import read_map
@@ -136,17 +138,41 @@ def compare_multiplied(folder: Path) -> None:
     )
 
 
+def refine_multiplied(folder: Path, count: int) -> None:
+    """Refinement of the first particles from the truth at 40 Å, as they are and multiplied by their CTFs."""
+    known, (truth, pixel_size) = read_particles(folder / "truth.star"), read_map(folder / "truth.mrc")
+    options, maps = Refine3dOptions(symmetry="D2", diameter=200, initial_lowpass=40), []
+    shells = range(1, len(truth) // 2)
+    for multiplied in (False, True):
+        optics = tuple(replace(group, premultiplied=multiplied) for group in known.optics)
+        blind = replace(known, optics=optics, rotation=None, shift=None).select(np.arange(count))
+        with ParticleImages(known) as source:
+            images = Multiplied(known, source) if multiplied else source
+            refinement = Refine3d(blind, images, pixel_size, options, 0)
+            state = refinement.start(truth)
+            while not state.converged:
+                state = refinement.iterate(state)
+        maps.append(state.volume)
+        name = "multiplied" if multiplied else "as they are"
+        print(f"refined {name}: mean FSC with the truth {agreement(state.volume, truth, shells):.4f}", flush=True)
+    curve = fourier_shell_correlation(torch.from_numpy(maps[0]), torch.from_numpy(maps[1]), 1.0).correlation
+    print("with each other, shell by shell:", " ".join(f"{value:.3f}" for value in curve[: shells.stop]))
+
+
 def main() -> None:
     """Run what was asked for and print it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--relion", action="store_true", help="also run relion_reconstruct")
     parser.add_argument("--stack", type=Path, help="folder of simulated particles")
+    parser.add_argument("--refine", type=int, default=0, metavar="N", help="of --stack, refine so many")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     compare_aberrations(relion=arguments.relion)
     compare_curvature(relion=arguments.relion)
     if arguments.stack is not None:
         compare_multiplied(arguments.stack)
+        if arguments.refine:
+            refine_multiplied(arguments.stack, arguments.refine)
 
 
 if __name__ == "__main__":

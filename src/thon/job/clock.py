@@ -25,25 +25,21 @@ class Clock:
     def read(self) -> dict[str, Any]:
         """Fields of a `Usage`."""
         seconds, cpu = time.monotonic() - self._start, time.process_time() - self._cpu
-        read, written = (now - then for now, then in zip(bytes_moved(), self._io, strict=True))
+        read, fetched, written = (now - then for now, then in zip(bytes_moved(), self._io, strict=True))
         return {
             "seconds": round(seconds, 3),
             "cpu_seconds": round(cpu, 3),
             "gpu_seconds": round(seconds * self._gpus, 3),
             "peak_memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-            "bytes_read": read,
+            "bytes_read": max(read, fetched),  # pages of mapped files are fetched, not asked for
             "bytes_written": written,
         }
 
 
-def bytes_moved() -> tuple[int, int]:
-    """Bytes that this process has read and written; zeros where the system does not count them.
-
-    What was asked of files, or what came from disks where that is more: pages of mapped files are not asked for.
-    """
+def bytes_moved() -> tuple[int, int, int]:
+    """Bytes that this process has asked of files, fetched from disks, and written; zeros where nobody counts them."""
     try:
         counts = dict(line.split(": ") for line in IO.read_text().splitlines())
     except (OSError, ValueError):
-        return 0, 0
-    read, fetched, written = (int(counts[name]) for name in ("rchar", "read_bytes", "wchar"))
-    return max(read, fetched), written
+        return 0, 0, 0
+    return int(counts["rchar"]), int(counts["read_bytes"]), int(counts["wchar"])

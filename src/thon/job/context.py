@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -28,7 +29,7 @@ class Context:
         item: Name of the item.
         folder: Where the outputs go: a temporary folder that becomes the item's once it is done.
         previews: Where pictures go; they are there at once.
-        scratch: An empty folder that is removed afterwards.
+        scratch: Path of a folder that is made when it is asked for and removed afterwards.
         checkpoints: A folder that outlives the process until the item is done: what a killed run left there, the next
             one finds.
         iterations: Where `keep_iteration` keeps what is in `checkpoints`; nowhere unless given.
@@ -51,10 +52,11 @@ class Context:
         iterations: Path | None = None,
     ):
         self.item, self.seed, self.resources = item, seed, resources
-        self.scratch, self.checkpoints = scratch, checkpoints
+        self.checkpoints = checkpoints
         self.results: dict[str, Path] = {}
         self.used: list[Path] = []
         self._folder, self._previews, self._emit, self._iterations = folder, previews, emit, iterations
+        self._scratch = scratch
         self._last_progress = 0.0
 
     @classmethod
@@ -83,6 +85,17 @@ class Context:
             seed=seed,
             emit=emit or (lambda event: None),
         )
+
+    @property
+    def scratch(self) -> Path:
+        """A folder for what nobody needs afterwards."""
+        self._scratch.mkdir(parents=True, exist_ok=True)
+        return self._scratch
+
+    def discard_scratch(self) -> None:
+        """Remove that folder, if anybody asked for it."""
+        if self._scratch.exists():
+            shutil.rmtree(self._scratch, ignore_errors=True)
 
     @property
     def threads(self) -> int:

@@ -225,8 +225,8 @@ class JobFolder:
         folder, final = self.outputs / f"{UNFINISHED}{item}", self.outputs / item
         with storing(final):
             size = _settle(folder)
+            # The new name is not forced to the disk: if the power fails, an item of the last seconds is done anew.
             replace_folder(folder, final)
-            _sync(self.outputs)
         return size
 
     def output(self, item: str) -> Any:

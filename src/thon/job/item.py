@@ -6,7 +6,6 @@ import errno
 import hashlib
 import os
 import shutil
-import tempfile
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from thon.job.clock import Clock
 from thon.job.context import Context
 from thon.job.events import Event, ItemDone, ItemFailed, ItemStarted
 from thon.job.fingerprint import Fingerprint, fingerprint
-from thon.job.folder import JobFolder, storing
+from thon.job.folder import UNFINISHED, JobFolder, storing
 from thon.job.iterations import ITERATIONS
 from thon.job.machine import held_gpus
 from thon.job.made import made_files, numbers
@@ -125,7 +124,7 @@ def call_job(
             arguments[work.spec.context_name] = context
         result = work.spec.function(**arguments)
     finally:
-        shutil.rmtree(context.scratch, ignore_errors=True)
+        context.discard_scratch()
     if not isinstance(result, work.spec.gives):
         got, expected = type(result).__name__, work.spec.gives.__name__
         raise JobError(f"the job {work.spec.name} yielded the wrong type", got=got, expected=expected)
@@ -228,7 +227,7 @@ def _context(home: Path, work: Work, outputs: Path, emit: Callable[[Event], None
         item=work.item,
         folder=outputs,
         previews=home / "previews" / work.item,
-        scratch=Path(tempfile.mkdtemp(prefix=".tmp-scratch-", dir=home)),
+        scratch=home / f"{UNFINISHED}scratch-{os.getpid()}-{work.item}",
         checkpoints=home / "checkpoints" / work.item,
         iterations=home / ITERATIONS / work.item,
         resources=work.resources,

@@ -20,7 +20,6 @@ from thon.algorithms.symmetry_poses import move_poses
 from thon.data.maps import ClassifiedParticles, ParticleClass
 from thon.data.particles import Particles, join_particles
 from thon.data.volume import Volume
-from thon.formats.checkpoint import read_checkpoint, write_checkpoint
 from thon.formats.maps import write_map
 from thon.formats.png import encode_png
 from thon.formats.report.classes import maps_figure
@@ -32,6 +31,7 @@ from thon.job.context import Context
 from thon.job.plan import Plan, Resources
 from thon.job.spec import whole
 from thon.jobs.classified_results import check_particles
+from thon.jobs.iterations import keep_state, last_state
 from thon.jobs.particle_source import open_particles
 from thon.jobs.published import box_text, publish, resolution_text, views_seen
 from thon.ops.symmetry import symmetry_name, symmetry_rotations
@@ -60,18 +60,13 @@ def ab_initio(particles: tuple[Particles, ...], options: AbInitioOptions, contex
     torch.set_num_threads(context.threads)
     with open_particles(joined) as source:
         search = AbInitio(joined, source, options, context.seed)
-        checkpoint = context.checkpoints / "state.npz"
-        if checkpoint.exists():
-            state: AbInitioState = read_checkpoint(checkpoint)
-            context.log(f"Going on after step {len(state.records)}.")
-        else:
-            state = search.start()
+        state = last_state(context, search.start, what="step")
         while len(state.records) < options.mini_batches:
             number = len(state.records)
             state = search.iterate(state)
             context.progress(number + 1, options.mini_batches, f"step {number + 1}")
             if (number + 1) % 10 == 0:
-                write_checkpoint(checkpoint, state)
+                keep_state(context, state)
                 _show(context, state, search.pixel_size)
     if options.symmetry == "C1":
         context.log(UNDETERMINED)

@@ -14,7 +14,6 @@ from thon.algorithms.classify2d import Classify2d, Classify2dOptions
 from thon.algorithms.likelihood.classes import ClassState
 from thon.data.maps import ClassifiedParticles, ParticleClass
 from thon.data.particles import Particles, join_particles
-from thon.formats.checkpoint import read_checkpoint, write_checkpoint
 from thon.formats.maps import write_map
 from thon.formats.png import encode_png
 from thon.formats.report.classes import draw_gallery, gallery_figure
@@ -34,6 +33,7 @@ from thon.jobs.classified_results import (
     sentence,
     teller,
 )
+from thon.jobs.iterations import keep_state, last_state
 from thon.jobs.particle_source import open_particles
 from thon.jobs.published import publish
 
@@ -58,17 +58,12 @@ def classify2d(particles: tuple[Particles, ...], options: Classify2dOptions, con
     torch.set_num_threads(context.threads)
     with open_particles(joined) as source:
         run = Classify2d(joined, source, options, context.seed)
-        checkpoint = context.checkpoints / "state.npz"
-        if checkpoint.exists():
-            state: ClassState = read_checkpoint(checkpoint)
-            context.log(f"Going on after iteration {len(state.records)}.")
-        else:
-            state = run.start()
+        state = last_state(context, run.start)
         trail = ClassTrail.begin(context, len(joined), len(state.records))
         while len(state.records) < run.total:
             state = run.iterate(state, teller(context, len(state.records) + 1, run.taking_part(len(state.records))))
             trail = trail.follow(context, state, run.total)
-            write_checkpoint(checkpoint, state)
+            keep_state(context, state)
             context.log(sentence(state.records[-1]))
             _show(context, run, state)
     return _result(context, run, state, trail)

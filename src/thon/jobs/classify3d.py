@@ -17,7 +17,6 @@ from thon.algorithms.likelihood.classes import ClassState
 from thon.base.errors import InputError
 from thon.data.maps import ClassifiedParticles, HalfMaps, ParticleClass
 from thon.data.particles import Particles, join_particles
-from thon.formats.checkpoint import read_checkpoint, write_checkpoint
 from thon.formats.maps import read_map, require_same_box, write_map
 from thon.formats.png import encode_png
 from thon.formats.report.classes import draw_gallery, maps_figure
@@ -37,6 +36,7 @@ from thon.jobs.classified_results import (
     sentence,
     teller,
 )
+from thon.jobs.iterations import keep_state, last_state
 from thon.jobs.particle_source import open_particles
 from thon.jobs.published import publish
 
@@ -77,17 +77,12 @@ def classify3d(
     torch.set_num_threads(context.threads)
     with open_particles(joined) as source:
         run = Classify3d(joined, source, pixel_size, options, context.seed, mask)
-        checkpoint = context.checkpoints / "state.npz"
-        if checkpoint.exists():
-            state: ClassState = read_checkpoint(checkpoint)
-            context.log(f"Going on after iteration {len(state.records)}.")
-        else:
-            state = run.start(references)
+        state = last_state(context, lambda: run.start(references))
         trail = ClassTrail.begin(context, len(joined), len(state.records))
         while len(state.records) < options.iterations:
             state = run.iterate(state, teller(context, len(state.records) + 1, len(joined)))
             trail = trail.follow(context, state, options.iterations)
-            write_checkpoint(checkpoint, state)
+            keep_state(context, state)
             context.log(sentence(state.records[-1]))
             _show(context, run, state)
     return _result(context, run, state, trail)

@@ -31,6 +31,7 @@ from thon.algorithms.likelihood.references import PADDING
 from thon.algorithms.likelihood.search import References, in_plane
 from thon.base.errors import InputError
 from thon.data.particles import Particles
+from thon.ops.processes import all_results, own_part, process_count, sum_over_processes
 from thon.ops.threads import map_in_threads
 
 _FAINT = 1e-3  # share of a particle below which it is not added to a class
@@ -85,9 +86,11 @@ class KnownPoses:
                 one = torch.zeros(len(block.indices), dtype=torch.int64)
                 with locks[block.half]:
                     self._insert(sums[block.half], one, block, (images.summed, images.weights), pixels)
-            done(len(block.indices))
+            done(len(block.indices) * process_count())
 
-        map_in_threads(work, make_blocks(self.particles, sets, self.block))
+        map_in_threads(work, own_part(make_blocks(self.particles, sets, self.block)))
+        for one in sums:
+            sum_over_processes(one.values)
         return sums
 
     def classify(
@@ -120,12 +123,14 @@ class KnownPoses:
                 with lock:
                     classes = torch.full_like(kept, k)
                     self._insert(sums, classes, _part(block, kept), _weighted(images, kept, share), pixels)
-            done(len(block.indices))
+            done(len(block.indices) * process_count())
             statistics = self._statistics(block, images, weights, cross, power)
             return statistics, weights.argmax(1).numpy(), torch.stack([weights.amax(1), likelihood], 1).numpy()
 
         everyone = np.zeros(len(self.particles), np.int64)
-        results = map_in_threads(work, make_blocks(self.particles, everyone, self.block))
+        blocks = make_blocks(self.particles, everyone, self.block)
+        results = all_results(map_in_threads(work, own_part(blocks)))
+        sum_over_processes(sums.values)
         return self._expected(sums, results)
 
     def _pixels(self, block: Block) -> FourierPixels:
