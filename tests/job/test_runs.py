@@ -7,18 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from tests.job.conftest import DUMMIES
 from thon.base.errors import StoreError
+from thon.data.optics import Optics
+from thon.job import hardware
+from thon.job.context import Context
 from thon.job.events import ItemDone, Started
 from thon.job.folder import JobFolder
 from thon.job.items_file import ItemLine
-from thon.job.iterations import keep_iteration, kept_iterations
+from thon.job.iterations import begin_at, keep_iteration, kept_iterations
 from thon.job.made import numbers
 from thon.job.record import Continues, ItemResult, JobRecord, Reference, RunRecord, RunSettings, Software
+from thon.job.registry import load_job
 from thon.job.runs import write_result
 from thon.job.worker import run
-
-__all__ = ["DUMMIES"]
 
 
 @pytest.fixture
@@ -49,8 +50,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> JobFolder:
 def test_a_run_says_who_where_how_long_at_what_price(folder: JobFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("THON_PRICE", "36")
     monkeypatch.setenv("THON_LANE", "cheap")
-    from thon.job import hardware  # noqa: PLC0415
-
     hardware._word.cache_clear()
     assert run(folder) == 0
     hardware._word.cache_clear()
@@ -102,17 +101,11 @@ def test_a_killed_run_counts_and_its_items_are_not_done_again(folder: JobFolder)
 
 
 def load_numbers(folder: JobFolder) -> object:
-    from thon.job.registry import load_job  # noqa: PLC0415
-
     job = load_job("read-numbers")
-    from thon.job.context import Context  # noqa: PLC0415
-
     return job.function(folder.root.parent / "a.txt", job.options(), Context.local(folder.root / "scratch"))
 
 
 def test_numbers_of_a_record(folder: JobFolder) -> None:
-    from thon.data.optics import Optics  # noqa: PLC0415
-
     assert run(folder) == 0
     assert numbers(Optics(voltage=300.0, cs=2.7, amplitude_contrast=0.1))["voltage"] == 300.0
     assert numbers(Path("x")) == {}
@@ -143,8 +136,6 @@ class TestIterations:
             (earlier / item / "0005").mkdir(parents=True)
             (earlier / item / "0005" / "state").write_text(item)
         folder.write(folder.read().model_copy(update={"continues": Continues(job="J000", iteration=5)}))
-        from thon.job.iterations import begin_at  # noqa: PLC0415
-
         begin_at(folder.path, folder.read(), "a")
         state = folder.path / "checkpoints" / "a" / "state"
         assert state.read_text() == "a"

@@ -12,7 +12,7 @@ import pytest
 
 from tests.algorithms.likelihood_phantom import PIXEL, phantom, simulate
 from tests.jobs.report_pages import read_report, sections
-from tests.jobs.seen_particles import write_phantom, write_simulated
+from tests.jobs.seen_particles import write_phantom, write_seen, write_simulated
 from thon.algorithms.ab_initio import AbInitioOptions
 from thon.base.errors import FormatError, InputError
 from thon.data.maps import RefinedParticles
@@ -111,15 +111,15 @@ def test_refinement_refuses_what_cannot_work(tmp_path: Path):
         refine3d((seen,), options(tmp_path, symmetry="X7"), context)
 
 
-def test_halves_of_noise_have_no_resolution(tmp_path: Path):
+@pytest.mark.parametrize("regularisation", ["spectral", "local"])
+def test_noise_gives_no_map_beyond_what_the_reference_held(tmp_path: Path, regularisation: str):
     data = simulate(60, 32, noise=1.0, signal=0.0)
-    from tests.jobs.seen_particles import write_seen  # noqa: PLC0415
-
     seen = read_particles(write_seen(tmp_path, data))
-    found = refine3d((seen,), options(tmp_path, iterations=3), Context.local(tmp_path / "job"))
+    found = refine3d((seen,), options(tmp_path, regularisation=regularisation), Context.local(tmp_path / "job"))
     assert found.curves is not None
-    # What is coarser than 40 Å is shared by the halves on purpose.
-    assert found.curves.unmasked[6:].max() < 0.5
+    assert found.curves.corrected is not None
+    # The reference, common to both halves, held 30 Å, which is shell 4.3.
+    assert found.curves.corrected[6:].max() < 0.143
     assert not found.resolution < 20
 
 
@@ -182,8 +182,8 @@ def test_refinement_goes_on_from_any_iteration_that_was_kept(tmp_path: Path):
     np.testing.assert_array_equal(whole.shift, again.shift)
     further = refine3d((seen,), options(tmp_path, continue_from=kept[2], iterations=4), Context.local(tmp_path / "on"))
     assert np.abs(read_map(further.volume)[0] - read_map(whole.volume)[0]).max() > 0
+    few = seen.select(np.arange(20))
     with pytest.raises(InputError, match="of another refinement"):
-        few = seen.select(np.arange(20))
         refine3d((few,), options(tmp_path, continue_from=kept[0]), Context.local(tmp_path / "few"))
     write_map(tmp_path / "no.npz", np.zeros((4, 4, 4), np.float32), PIXEL)
     with pytest.raises(FormatError, match="is no checkpoint"):

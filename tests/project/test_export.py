@@ -19,7 +19,7 @@ from thon.engine.run import repeat
 from thon.job.folder import JobFolder
 from thon.project.clean import clean, final_jobs, mark_final, plan_cleaning
 from thon.project.export import Exported, export, unpack
-from thon.project.history import ancestors
+from thon.project.history import ancestors, find_origin
 from thon.project.index import open_index
 from thon.project.project import Project
 from thon.project.relocate import Relocation, missing, note_moves, outside, relocate
@@ -214,8 +214,6 @@ class TestClean:
         record = project.job("J003").read()
         assert (record.state, record.cleaned is not None) == ("finished", True)
         with open_index(project) as index, index.reading() as connection:
-            from thon.project.history import find_origin  # noqa: PLC0415
-
             assert find_origin(connection, project, Path(copy)).remark == "the output itself is no longer there"
         with pytest.raises(InputError, match=r"removed to save space(.|\n)*thon repeat"):
             do("sum-numbers", "J003")

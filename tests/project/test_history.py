@@ -11,6 +11,8 @@ import pytest
 
 from tests.project.conftest import Do
 from thon.base.errors import InputError
+from thon.job.fingerprint import mark
+from thon.job.made import made_files
 from thon.job.record import Made
 from thon.project.history import Origin, RawFolder, ancestors, find_origin, trace
 from thon.project.index import open_index
@@ -72,8 +74,6 @@ def test_a_large_copy_that_differs_where_no_sample_was_taken(chain: Project, tmp
     output.write_bytes(large)
     large[100_000] ^= 1
     copy.write_bytes(large)
-    from thon.job.fingerprint import mark  # noqa: PLC0415
-
     record = folder.read()
     record.results["all"].files["large.mrc"] = Made(bytes=len(large), mark=mark(output))
     folder.write(record)
@@ -86,8 +86,6 @@ def test_a_large_copy_that_differs_where_no_sample_was_taken(chain: Project, tmp
 
 
 def test_a_folder_of_very_many_files_is_known_as_one(chain: Project, tmp_path: Path) -> None:
-    from thon.job.made import made_files  # noqa: PLC0415
-
     item = tmp_path / "item"
     (item / "tomogram.zarr" / "0").mkdir(parents=True)
     for k in range(150):

@@ -222,17 +222,20 @@ class Refine3d:
         self, state: Refinement, plan: SearchPlan, shells: int, done: Callable[[int], None]
     ) -> tuple[Expected, list[ClassSums]]:
         """Poses and the rest of what the expectation step found, and the sums of the halves in their own units."""
-        extent = state.references.shape[-1] * self.pixel_size
-        spectra = to_spectrum(torch.from_numpy(state.references), shells)
-        references = [References(spectra[h : h + 1], torch.zeros(1)) for h in range(2)]
-        expectation = Expectation(
-            self.particles, self.source, references, plan, state.model, extent, shells, self.options.diameter
-        )
-        found = expectation.run(state.poses, make_blocks(self.particles, state.half - 1, self.block), done)
+        blocks = make_blocks(self.particles, state.half - 1, self.block)
+        found = self._expectation(state, plan, shells).run(state.poses, blocks, done)
         # Sums are the largest of all: those in whole numbers are let go one by one.
         whole, found = list(found.sums), replace(found, sums=())
         symmetry = symmetry_rotations(self.options.symmetry)
         return found, [whole.pop(0).of_class(0, symmetry) for _ in range(len(whole))]
+
+    def _expectation(self, state: Refinement, plan: SearchPlan, shells: int) -> Expectation:
+        spectra = to_spectrum(torch.from_numpy(state.references), shells)
+        references = [References(spectra[h : h + 1], torch.zeros(1)) for h in range(2)]
+        extent = state.references.shape[-1] * self.pixel_size
+        return Expectation(
+            self.particles, self.source, references, plan, state.model, extent, shells, self.options.diameter
+        )
 
     def _plan(self, state: Refinement, shells: int, correlate: bool) -> SearchPlan:
         options, box = self.options, state.references.shape[-1]
@@ -397,14 +400,10 @@ def _next(
 
 def join_halves(sums: list[ClassSums], shells: float) -> None:
     """Let two halves share what lies within some shells, in place."""
-    z, y, x = sums[0].weight.shape
-    middle_z, middle_y, reach = z // 2, y // 2, math.ceil(PADDING * shells) + 1
-    near = (
-        slice(max(middle_z - reach, 0), middle_z + reach + 1),
-        slice(max(middle_y - reach, 0), middle_y + reach + 1),
-        slice(reach + 1),
-    )
-    inside = shell_radius((z, y, x))[near] < shells
+    z, y, _ = sums[0].weight.shape
+    reach = min(math.ceil(PADDING * shells) + 1, z // 2)
+    near = (slice(z // 2 - reach, z // 2 + reach + 1), slice(y // 2 - reach, y // 2 + reach + 1), slice(reach + 1))
+    inside = shell_radius((2 * reach + 1, 2 * reach + 1, reach + 1)) < shells
     for name in ("data", "weight"):
         first, second = (getattr(one, name)[near] for one in sums)
         first[inside] = second[inside] = (first[inside] + second[inside]) / 2

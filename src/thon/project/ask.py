@@ -114,7 +114,13 @@ def ask(connection: Connection, statement: str) -> tuple[list[str], Iterator[tup
         raise InputError("the index cannot answer", got=str(error).strip(), expected=known) from error
     if cursor.description is None:
         raise InputError("this asks for no rows", got=statement, expected="SELECT …")
-    return [column[0] for column in cursor.description], (tuple(row) for row in cursor)
+    return [column[0] for column in cursor.description], _rows(cursor, embedded=connection.dialect.name == "sqlite")
+
+
+def _rows(cursor: Any, *, embedded: bool) -> Iterator[tuple[Any, ...]]:
+    yield from (tuple(row) for row in cursor)
+    if embedded:
+        cursor.connection.set_authorizer(None)
 
 
 def _ask_server(cursor: Any, statement: str) -> None:

@@ -95,15 +95,19 @@ def connect(place: Place) -> Engine:
     """An engine for a place; nothing is opened yet."""
     if place.url.startswith("postgresql"):
         return create_engine(place.url, poolclass=NullPool, connect_args={"connect_timeout": 10})
-    if place.file is None:
-        return create_engine(place.url, poolclass=StaticPool)
-    engine = create_engine(place.url, poolclass=NullPool)
-    journal = "DELETE" if is_shared(place.file) else "WAL"
+    engine = create_engine(place.url, poolclass=StaticPool if place.file is None else NullPool)
+    journal = "MEMORY" if place.file is None else "DELETE" if is_shared(place.file) else "WAL"
 
     @event.listens_for(engine, "connect")
-    def prepare(connection: sqlite3.Connection, _: object) -> None:  # pyright: ignore[reportUnusedFunction]
+    def set_up(connection: sqlite3.Connection, _: object) -> None:  # pyright: ignore[reportUnusedFunction]
+        # Python would commit before a table is made; a kill then leaves half of them.
+        connection.isolation_level = None
         for setting in (f"journal_mode={journal}", "synchronous=NORMAL", "busy_timeout=10000"):
             connection.execute(f"PRAGMA {setting}")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:  # pyright: ignore[reportUnusedFunction]
+        connection.exec_driver_sql("BEGIN")
 
     return engine
 

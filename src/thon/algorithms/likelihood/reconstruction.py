@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 
 from thon import kernels
-from thon.algorithms.likelihood.references import from_spectrum, shell_radius, spectrum_shape
+from thon.algorithms.likelihood.references import from_planes, plane_radius, spectrum_shape
 
 FLOOR = 1e-3
 """Weights count as no less than this fraction of their shell's mean."""
@@ -72,14 +72,16 @@ class ClassSums:
             box: Side, px.
             precision: Of the prior of each shell, in the units of the weights; none for no prior.
         """
-        mean = self.mean_weight()
-        z, y, x = self.weight.shape
-        radius = shell_radius((z, y, x))
-        inside = radius < self.shells - 0.5
-        shell = radius.round().long().clamp(max=self.shells - 1)
-        total = self.weight if precision is None else self.weight + precision.float()[shell]
-        total = torch.maximum(total, FLOOR * mean.float()[shell]).clamp(min=1e-20)
-        return from_spectrum(self.data * (inside / total)[..., None], box, self.dimensions)
+        mean, shape = self.mean_weight().float(), _shape(self.weight)
+
+        def divided(k: int) -> torch.Tensor:
+            radius = plane_radius(shape, k)
+            shell = radius.round().long().clamp(max=self.shells - 1)
+            total = self.weight[k] if precision is None else self.weight[k] + precision.float()[shell]
+            total = torch.maximum(total, FLOOR * mean[shell]).clamp(min=1e-20)
+            return self.data[k] * ((radius < self.shells - 0.5) / total)[..., None]
+
+        return from_planes(divided, self.shells, box, self.dimensions)
 
 
 def prior_precision(mean_weight: Float[torch.Tensor, "shells"], curve: Float[torch.Tensor, "shells"]) -> torch.Tensor:
@@ -90,10 +92,14 @@ def prior_precision(mean_weight: Float[torch.Tensor, "shells"], curve: Float[tor
 
 def shell_mean(values: Float[torch.Tensor, "z y x"], dimensions: int, shells: int) -> Float[torch.Tensor, "shells"]:
     """Mean over each shell of an oversampled half spectrum."""
-    shape = (values.shape[0], values.shape[1], values.shape[2])
-    radius = shell_radius(shape)
-    if dimensions == 2:
-        values, radius = values[1], radius[1]
-    shell = radius.round().long().clamp(max=shells).flatten()
-    total = torch.zeros(shells + 1, dtype=torch.float64).index_add_(0, shell, values.double().flatten())
-    return (total / torch.bincount(shell, minlength=shells + 1).clamp(min=1))[:shells]
+    total = torch.zeros(shells + 1, dtype=torch.float64)
+    count = torch.zeros(shells + 1, dtype=torch.int64)
+    for k in range(len(values)) if dimensions == 3 else (1,):
+        shell = plane_radius(_shape(values), k).round().long().clamp(max=shells).flatten()
+        total.index_add_(0, shell, values[k].double().flatten())
+        count += torch.bincount(shell, minlength=shells + 1)
+    return (total / count.clamp(min=1))[:shells]
+
+
+def _shape(values: torch.Tensor) -> tuple[int, int, int]:
+    return values.shape[0], values.shape[1], values.shape[2]

@@ -70,25 +70,43 @@ def to_spectrum(references: Float[torch.Tensor, "n *shape"], shells: int) -> Flo
 
 def from_spectrum(spectrum: Float[torch.Tensor, "z y x 2"], box: int, dimensions: int) -> Float[torch.Tensor, "*shape"]:
     """The reference of an oversampled half spectrum (see `to_spectrum`), gridding corrected."""
+    return from_planes(lambda k: spectrum[k], (spectrum.shape[-2] - 2) // PADDING, box, dimensions)
+
+
+def from_planes(
+    plane: Callable[[int], Float[torch.Tensor, "y x 2"]], shells: int, box: int, dimensions: int
+) -> Float[torch.Tensor, "*shape"]:
+    """`from_spectrum` of a spectrum that is made plane by plane, which takes less memory.
+
+    Args:
+        plane: Makes plane k of the oversampled half spectrum.
+        shells: That the spectrum holds.
+        box: Side of the reference, px.
+        dimensions: Of the reference; a flat one's plane is the middle one of three.
+    """
     padded = PADDING * box
-    flat = spectrum if dimensions == 3 else spectrum[1:2]
-    shells = (spectrum.shape[-2] - 2) // PADDING
     z, y, x = _axes(dimensions, shells, padded)
     full = torch.zeros((padded if dimensions == 3 else 1, padded, padded // 2 + 1), dtype=torch.complex64)
-    inside = [np.abs(axis) < padded // 2 for axis in (z, y, x)]
-    used = np.ix_(*(np.flatnonzero(one) for one in inside))
-    part = torch.view_as_complex(flat.contiguous())[used]
-    full[np.ix_(z[inside[0]] % padded, y[inside[1]] % padded, x[inside[2]])] = part
-    full = full if dimensions == 3 else full[0]
-    real = torch.fft.irfftn(full, s=(padded,) * dimensions) * box
+    rows, columns = (np.flatnonzero(np.abs(axis) < padded // 2) for axis in (y, x))
+    source, target = np.ix_(rows, columns), np.ix_(y[rows] % padded, x[columns])
+    for k in np.flatnonzero(np.abs(z) < padded // 2):
+        made = torch.view_as_complex(plane(int(k) if dimensions == 3 else 1).contiguous())
+        full[int(z[k]) % padded][target] = made[source]
+    real = torch.fft.irfftn(full if dimensions == 3 else full[0], s=(padded,) * dimensions)
+    del full
     real = torch.roll(real, (box // 2,) * dimensions, tuple(range(dimensions)))
-    return real[(slice(0, box),) * dimensions] / gridding_response(box, dimensions)
+    return real[(slice(0, box),) * dimensions] * box / gridding_response(box, dimensions)
 
 
 def shell_radius(shape: tuple[int, int, int]) -> Float[torch.Tensor, "z y x"]:
     """Distance of each sample of an oversampled half spectrum from the origin, in shells."""
-    z, y = (torch.arange(n) - n // 2 for n in shape[:2])
-    square = z[:, None, None] ** 2 + y[:, None] ** 2 + torch.arange(shape[2]) ** 2
+    return torch.stack([plane_radius(shape, k) for k in range(shape[0])])
+
+
+def plane_radius(shape: tuple[int, int, int], k: int) -> Float[torch.Tensor, "y x"]:
+    """The same of one plane."""
+    y, x = torch.arange(shape[1]) - shape[1] // 2, torch.arange(shape[2])
+    square = (k - shape[0] // 2) ** 2 + y[:, None] ** 2 + x**2
     return square.double().sqrt().float() / PADDING
 
 
