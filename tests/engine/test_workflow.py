@@ -10,7 +10,8 @@ import yaml
 from tests.engine.test_waiting import Add, add, project, run, states
 from thon.base.errors import InputError
 from thon.engine.waiting import Changes, clone
-from thon.engine.workflow import Workflow, add_workflow, export, read_workflow, write_workflow
+from thon.engine.workflow import Workflow, add_workflow, read_workflow
+from thon.engine.workflow_export import export, write_workflow
 from thon.job.registry import load_job
 from thon.project.project import Project
 

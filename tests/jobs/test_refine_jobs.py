@@ -14,7 +14,7 @@ from tests.algorithms.likelihood_phantom import PIXEL, phantom, simulate
 from tests.jobs.report_pages import read_report, sections
 from tests.jobs.seen_particles import write_phantom, write_seen, write_simulated
 from thon.algorithms.ab_initio import AbInitioOptions
-from thon.base.errors import FormatError, InputError
+from thon.base.errors import InputError
 from thon.data.maps import RefinedParticles
 from thon.data.particles import Particles
 from thon.formats.maps import read_map, write_map
@@ -37,6 +37,10 @@ def particles(folder: Path, count: int = 40) -> Particles:
 
 class StoppedError(Exception):
     """Stands for being killed."""
+
+
+def stop(*_: object) -> None:
+    raise StoppedError
 
 
 def test_refinement_that_was_killed_goes_on_to_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -172,22 +176,13 @@ def test_two_processes_find_the_same_bits_as_one(tmp_path: Path):
     assert records[0] == records[1]
 
 
-def test_refinement_goes_on_from_any_iteration_that_was_kept(tmp_path: Path):
-    seen = particles(tmp_path)
-    whole = refine3d((seen,), options(tmp_path, keep_iterations=True), Context.local(tmp_path / "whole"))
-    kept = sorted((tmp_path / "whole" / "outputs" / "iterations").iterdir())
-    assert [path.name for path in kept] == ["it001.npz", "it002.npz", "it003.npz"]
-    again = refine3d((seen,), options(tmp_path, continue_from=kept[1]), Context.local(tmp_path / "again"))
-    np.testing.assert_array_equal(*(read_map(one.volume)[0] for one in (whole, again)))
-    np.testing.assert_array_equal(whole.shift, again.shift)
-    further = refine3d((seen,), options(tmp_path, continue_from=kept[2], iterations=4), Context.local(tmp_path / "on"))
-    assert np.abs(read_map(further.volume)[0] - read_map(whole.volume)[0]).max() > 0
-    few = seen.select(np.arange(20))
-    with pytest.raises(InputError, match="of another refinement"):
-        refine3d((few,), options(tmp_path, continue_from=kept[0]), Context.local(tmp_path / "few"))
-    write_map(tmp_path / "no.npz", np.zeros((4, 4, 4), np.float32), PIXEL)
-    with pytest.raises(FormatError, match="is no checkpoint"):
-        refine3d((seen,), options(tmp_path, continue_from=tmp_path / "no.npz"), Context.local(tmp_path / "no"))
+def test_a_state_of_other_particles_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    seen, context = particles(tmp_path), Context.local(tmp_path / "job")
+    monkeypatch.setattr("thon.jobs.refine3d._show", stop)
+    with pytest.raises(StoppedError):
+        refine3d((seen,), options(tmp_path), context)
+    with pytest.raises(InputError, match="of other particles"):
+        refine3d((seen.select(np.arange(20)),), options(tmp_path), context)
 
 
 def test_local_regularisation_keeps_halves_apart_and_the_map_right(tmp_path: Path):

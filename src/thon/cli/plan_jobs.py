@@ -18,7 +18,8 @@ from thon.cli.typed import typed_command
 from thon.engine.graph import waiting_jobs
 from thon.engine.inputs import is_job
 from thon.engine.waiting import Changes, clone, restart, run_waiting, sources_of, valid_options
-from thon.engine.workflow import add_workflow, export, read_workflow, write_workflow
+from thon.engine.workflow import add_workflow, read_workflow
+from thon.engine.workflow_export import export, write_workflow
 from thon.job.folder import JobFolder, storing, write_whole
 from thon.job.registry import load_job
 from thon.project.history import ancestors

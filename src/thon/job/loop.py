@@ -5,12 +5,14 @@ from __future__ import annotations
 import itertools
 import multiprocessing
 import os
+import resource
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from pathlib import Path
 
 from thon.base.errors import JobError
@@ -40,18 +42,35 @@ def run_items(folder: JobFolder, record: JobRecord) -> None:
     spreads = load_job(record.type).spreads
     workers = process_count(record) if spreads else min(record.settings.workers, len(pending))
     resources = share(job_resources(record), max(workers, 1))
-    if spreads or workers <= 1:
+    if spreads:
+        outcomes = _together(folder, pending, resources, workers)
+    elif workers <= 1:
         outcomes = _one_by_one(folder, pending, resources)
     else:
         outcomes = _pooled(folder, pending, resources, workers)
-    with followed(folder, workers if spreads and pending else 1):
-        for outcome in outcomes:
-            write_result(folder, ItemLine(item=outcome.item, inputs={}, used=outcome.used, result=outcome.result))
+    for outcome in outcomes:
+        write_result(folder, ItemLine(item=outcome.item, inputs={}, used=outcome.used, result=outcome.result))
 
 
 def _one_by_one(folder: JobFolder, items: list[str], resources: Resources) -> Iterator[Outcome]:
     for item in items:
         yield run_item(folder.path, item, resources)
+
+
+def _together(folder: JobFolder, items: list[str], resources: Resources, workers: int) -> Iterator[Outcome]:
+    """Each item by several processes, whose time counts too."""
+    for item in items:
+        before = _cpu_of_children()
+        with followed(folder, workers):
+            outcome = run_item(folder.path, item, resources)
+        spent = outcome.result.cpu_seconds + _cpu_of_children() - before
+        yield replace(outcome, result=outcome.result.model_copy(update={"cpu_seconds": round(spent, 3)}))
+
+
+def _cpu_of_children() -> float:
+    """CPU seconds of processes that this one started and that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _pooled(folder: JobFolder, items: list[str], resources: Resources, workers: int) -> Iterator[Outcome]:

@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Generator
 from pathlib import Path
 
@@ -54,7 +55,9 @@ def followed(folder: JobFolder, count: int) -> Generator[None]:
 
 
 def follow(folder: JobFolder) -> int:
-    """Do a part of each item that is not done yet; returns the exit code."""
+    """Do a part of each item that is not done yet, once the first process has taken the job up; returns the exit code."""
+    while folder.head().state == "waiting":  # the first process has not taken the job up
+        time.sleep(0.2)
     record = folder.read()
     spec, finished = load_job(record.type), set(folder.items())
     resources = share(job_resources(record), process_count(record))
@@ -63,7 +66,7 @@ def follow(folder: JobFolder) -> int:
         if item in finished:
             continue
         work = Work(spec, item, inputs, record.options, record.settings.seed, resources)
-        with tempfile.TemporaryDirectory(prefix=".tmp-rank-", dir=folder.path) as name:
+        with tempfile.TemporaryDirectory(prefix="thon-rank-") as name:
             home = Path(name)
             left = folder.path / "checkpoints" / item
             if left.exists():

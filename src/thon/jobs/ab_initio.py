@@ -60,7 +60,7 @@ def ab_initio(particles: tuple[Particles, ...], options: AbInitioOptions, contex
     torch.set_num_threads(context.threads)
     with open_particles(joined) as source:
         search = AbInitio(joined, source, options, context.seed)
-        state = last_state(context, search.start, what="step")
+        state = last_state(context, len(joined), search.start, what="step")
         while len(state.records) < options.mini_batches:
             number = len(state.records)
             state = search.iterate(state)

@@ -58,7 +58,7 @@ def classify2d(particles: tuple[Particles, ...], options: Classify2dOptions, con
     torch.set_num_threads(context.threads)
     with open_particles(joined) as source:
         run = Classify2d(joined, source, options, context.seed)
-        state = last_state(context, run.start)
+        state = last_state(context, len(joined), run.start)
         trail = ClassTrail.begin(context, len(joined), len(state.records))
         while len(state.records) < run.total:
             state = run.iterate(state, teller(context, len(state.records) + 1, run.taking_part(len(state.records))))

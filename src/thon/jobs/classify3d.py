@@ -77,7 +77,7 @@ def classify3d(
     torch.set_num_threads(context.threads)
     with open_particles(joined) as source:
         run = Classify3d(joined, source, pixel_size, options, context.seed, mask)
-        state = last_state(context, lambda: run.start(references))
+        state = last_state(context, len(joined), lambda: run.start(references))
         trail = ClassTrail.begin(context, len(joined), len(state.records))
         while len(state.records) < options.iterations:
             state = run.iterate(state, teller(context, len(state.records) + 1, len(joined)))

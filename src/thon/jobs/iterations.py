@@ -1,49 +1,62 @@
 """Iterations of a job over a whole set: the state after each is kept until the job is done, and a killed run goes on
-from it."""
+from it; some are kept for good, for jobs that begin there (`thon clone --iteration`)."""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
+from thon.algorithms.likelihood.expectation import Poses
+from thon.base.errors import InputError
 from thon.formats.checkpoint import read_checkpoint, write_checkpoint
 from thon.job.context import Context
 
 _LAST = "state.npz"
-_EACH = "it{:03d}.npz"
 
 
 class Iterated(Protocol):
-    """A state that knows its iterations."""
+    """A state that knows its iterations, and the poses of its particles."""
 
     @property
     def records(self) -> Sequence[Any]:
-        """One of each."""
+        """One of each iteration."""
+        ...
+
+    @property
+    def poses(self) -> Poses:
+        """Of all particles."""
         ...
 
 
 State = TypeVar("State", bound=Iterated)
 
 
-def last_state(context: Context, start: Callable[[], State], *, what: str = "iteration") -> State:
-    """The state that an earlier run left, or that before the first iteration."""
+def last_state(context: Context, particles: int, start: Callable[[], State], *, what: str = "iteration") -> State:
+    """The state that an earlier run, or another job, left, or that before the first iteration.
+
+    Args:
+        context: The item's.
+        particles: Their number.
+        start: Makes the first state.
+        what: An iteration is called.
+
+    Raises:
+        InputError: What was left is of other particles.
+    """
     checkpoint = context.checkpoints / _LAST
     if not checkpoint.exists():
         return start()
     state: State = read_checkpoint(checkpoint)
+    known = len(state.poses.classes)
+    if known != particles:
+        raise InputError(
+            f"the {what} to go on from is of other particles", path=checkpoint, got=f"{known}", expected=f"{particles}"
+        )
     context.log(f"Going on after {what} {len(state.records)}.")
     return state
 
 
-def keep_state(context: Context, state: Iterated, *, forever: bool = False) -> None:
-    """Leave a state for a run that comes after a kill, and, if asked for, for whoever continues from this iteration."""
-    if forever:
-        write_checkpoint(context.checkpoints / _EACH.format(len(state.records)), state)
+def keep_state(context: Context, state: Iterated) -> None:
+    """Leave a state for a run that comes after a kill, or for a job that begins there."""
     write_checkpoint(context.checkpoints / _LAST, state)
-
-
-def hand_over_states(context: Context) -> None:
-    """Put the states that were kept forever among the outputs, into `iterations/`."""
-    for path in sorted(context.checkpoints.glob(_EACH.replace("{:03d}", "*"))):
-        shutil.move(path, context.output(f"iterations/{path.name}"))
+    context.keep_iteration(len(state.records))

@@ -7,7 +7,6 @@ run that was killed goes on from there.
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,6 @@ from thon.base.errors import InputError
 from thon.data.maps import ClassifiedParticles, RefinedParticles
 from thon.data.particles import Particles, join_particles
 from thon.data.volume import Volume
-from thon.formats.checkpoint import read_checkpoint
 from thon.formats.maps import read_map, require_same_box, write_map
 from thon.formats.png import encode_png
 from thon.formats.report.convergence import RefinementHistory, refinement_history_figure
@@ -31,7 +29,7 @@ from thon.job.context import Context
 from thon.job.plan import Plan, Resources
 from thon.job.spec import whole
 from thon.jobs.classified_results import check_particles, teller
-from thon.jobs.iterations import hand_over_states, keep_state, last_state
+from thon.jobs.iterations import keep_state, last_state
 from thon.jobs.particle_source import open_particles
 from thon.jobs.published import anisotropy_warnings, box_text, by_direction, publish, resolution_text, views_seen
 
@@ -45,12 +43,6 @@ class Refine3dJobOptions(Refine3dOptions):
 
     mask: Path | None = None
     """Soft mask of the reference's box that references are multiplied with and their resolution measured in."""
-
-    keep_iterations: bool = False
-    """Keep the state after each iteration, `iterations/it001.npz` and so on, for --continue-from."""
-
-    continue_from: Path | None = None
-    """State of an iteration of another refinement of the same particles, to go on from with the options given here."""
 
 
 def plan_refine3d(particles: tuple[Particles, ...], options: Refine3dJobOptions, resources: Resources) -> Plan:
@@ -82,37 +74,13 @@ def refine3d(particles: tuple[Particles, ...], options: Refine3dJobOptions, cont
     torch.set_num_threads(context.threads)
     with open_particles(joined) as source:
         refinement = Refine3d(joined, source, pixel_size, options, context.seed, mask)
-        state = last_state(context, lambda: _first_state(refinement, reference, options, context))
+        state = last_state(context, len(joined), lambda: refinement.start(reference))
         while not state.converged:
             state = refinement.iterate(state, teller(context, len(state.records) + 1, len(joined)))
-            keep_state(context, state, forever=options.keep_iterations)
+            keep_state(context, state)
             context.log(_sentence(state.records[-1]))
             _show(context, state, pixel_size)
-    hand_over_states(context)
     return _result(context, joined, state, options, pixel_size)
-
-
-def _first_state(
-    refinement: Refine3d, reference: np.ndarray, options: Refine3dJobOptions, context: Context
-) -> Refinement:
-    """The state before the first iteration, or after an iteration of another run.
-
-    Raises:
-        FormatError: The file holds no state.
-        InputError: It is of other particles, or of another box.
-    """
-    if options.continue_from is None:
-        return refinement.start(reference)
-    state = read_checkpoint(options.continue_from)
-    context.uses(options.continue_from)
-    expected = f"a refinement of {len(refinement.particles)} particles and a map of {len(reference)} px"
-    if not isinstance(state, Refinement):
-        raise InputError("is no state of a refinement", path=options.continue_from, got=type(state).__name__)
-    if len(state.half) != len(refinement.particles) or state.volume.shape != reference.shape:
-        got = f"one of {len(state.half)} particles and a map of {len(state.volume)} px"
-        raise InputError("is of another refinement", path=options.continue_from, got=got, expected=expected)
-    context.log(f"Going on from iteration {len(state.records)} of {options.continue_from}.")
-    return replace(state, converged=False, stalled=(0, 0))
 
 
 def _reference(particles: tuple[Particles, ...], options: Refine3dJobOptions, context: Context) -> Volume | Path:

@@ -193,9 +193,9 @@ def _in_memory(project: Project, place: Place) -> Index:
     """An index in memory, which starts from the file where that can be read."""
     memory = in_memory()
     index = Index(project, connect(memory), memory)
-    if place.file is not None and place.file.exists():
+    if place.file is not None and place.file.exists() and not _has_log(place.file):
         try:
-            # Nobody can write there, so that its journal can be left alone.
+            # Nobody can write there, so that it can be read as if it were cut in stone.
             source = sqlite3.connect(f"file:{place.file}?immutable=1", uri=True)
             with contextlib.closing(source), index.engine.connect() as connection:
                 source.backup(_raw(connection))
@@ -204,6 +204,12 @@ def _in_memory(project: Project, place: Place) -> Index:
     prepare(index.engine, memory)
     index.refresh()
     return index
+
+
+def _has_log(file: Path) -> bool:
+    """Whether a database has pages that are not in its file yet, as a kill may leave it."""
+    logs = (file.with_name(file.name + end) for end in ("-wal", "-journal"))
+    return any(log.exists() and log.stat().st_size for log in logs)
 
 
 def _raw(connection: Connection) -> sqlite3.Connection:
