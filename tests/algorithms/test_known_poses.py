@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 import torch
 
-from tests.algorithms.likelihood_phantom import PIXEL, ctf_image, phantom, simulate
+from tests.algorithms.likelihood_phantom import PIXEL, Simulated, ctf_image, phantom, simulate
 from tests.jobs.seen_particles import simulate_mixture
 from thon.algorithms.classify3d import Classify3d, Classify3dOptions
+from thon.algorithms.likelihood.expectation import Poses
+from thon.algorithms.likelihood.known_poses import KnownPoses
+from thon.algorithms.likelihood.noise import first_noise
 from thon.algorithms.likelihood.references import particle_mask
+from thon.algorithms.particle_sets import half_sets
 from thon.algorithms.project_map import MapProjector, even_rotations, project_particles
-from thon.algorithms.reconstruct_particles import ReconstructParticlesOptions, half_sets, reconstruct_with_poses
+from thon.algorithms.reconstruct_particles import ReconstructParticlesOptions, reconstruct_with_poses
+from thon.data.particles import Particles, join_particles
 from thon.ops.fsc import fourier_shell_correlation
 from thon.ops.symmetry import symmetry_rotations
 
@@ -27,6 +32,38 @@ def volume(seed: int = 3) -> np.ndarray:
 def mean_fsc(one: np.ndarray, other: np.ndarray) -> float:
     curve = fourier_shell_correlation(torch.from_numpy(one), torch.from_numpy(other), PIXEL).correlation
     return float(curve[1:9].mean())  # the balls have no finer detail
+
+
+def slope(made: np.ndarray) -> float:
+    """Grey values of a map over the true ones."""
+    inside = particle_mask(BOX, 20, 3).numpy() > 0.5
+    return float(np.polyfit(volume()[inside], made[inside], 1)[0])
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """Particles of several boxes, each an optics group."""
+
+    parts: tuple[Simulated, ...]
+
+    @property
+    def particles(self) -> Particles:
+        sets = [
+            replace(
+                one.particles,
+                optics=(replace(one.particles.optics[0], name=f"group {k}"),),
+                files=(f"{k}.mrcs",),
+                rotation=one.rotation,
+                shift=one.shift,
+            )
+            for k, one in enumerate(self.parts)
+        ]
+        return join_particles(sets)
+
+    def read(self, indices: np.ndarray) -> np.ndarray:
+        begin = np.cumsum([0, *(len(one.images) for one in self.parts)])
+        part = int(np.searchsorted(begin, indices[0], "right")) - 1
+        return self.parts[part].read(indices - begin[part])
 
 
 class TestProjection:
@@ -70,9 +107,7 @@ class TestReconstruction:
         posed = replace(data.particles, rotation=data.rotation, shift=data.shift)
         found = reconstruct_with_poses(posed, data, ReconstructParticlesOptions(diameter=100))
         assert mean_fsc(found.volume, volume()) > 0.97
-        inside = particle_mask(BOX, 20, 3).numpy() > 0.5
-        slope = np.polyfit(volume()[inside], found.halves.mean(0)[inside], 1)[0]
-        assert slope == pytest.approx(1, abs=0.05)
+        assert slope(found.halves.mean(0)) == pytest.approx(1, abs=0.05)
 
     def test_shifts_and_rotations_matter(self) -> None:
         data = simulate(300, BOX, noise=0.5)
@@ -85,10 +120,26 @@ class TestReconstruction:
     def test_half_sets_are_kept_and_the_rest_is_divided(self) -> None:
         data = simulate(40, BOX)
         half = np.array([1, 2] * 10 + [0] * 20)
-        found = half_sets(replace(data.particles, half=half), 0)
+        found = half_sets(replace(data.particles, half=half), np.random.default_rng(0))
         np.testing.assert_array_equal(found[:20], half[:20])
         assert set(found[20:]) == {1, 2}
-        np.testing.assert_array_equal(half_sets(data.particles, 5), half_sets(data.particles, 5))
+        one, other = (half_sets(data.particles, np.random.default_rng(5)) for _ in range(2))
+        np.testing.assert_array_equal(one, other)
+
+    def test_images_of_another_box_have_the_maps_greys(self) -> None:
+        data = simulate(500, 48, noise=0.5)
+        extent, everyone = BOX * PIXEL, np.zeros(500, np.int64)
+        posed = replace(data.particles, rotation=data.rotation, shift=data.shift)
+        model = first_noise(posed, data, extent, BOX // 2, 100)
+        known = KnownPoses(posed, data, Poses.start(posed), model, extent, BOX // 2, 100)
+        made = known.sum(everyone)[0].of_class(0, np.eye(3)[None]).reconstruct(BOX).numpy()
+        assert slope(made) == pytest.approx(1, abs=0.02)
+
+    def test_boxes_may_be_mixed(self) -> None:
+        data = Mixed((simulate(301, BOX, noise=0.5), simulate(300, 48, noise=0.5, seed=1)))
+        found = reconstruct_with_poses(data.particles, data, ReconstructParticlesOptions(diameter=100))
+        assert found.volume.shape == (BOX,) * 3
+        assert slope(found.halves.mean(0)) == pytest.approx(1, abs=0.02)
 
     def test_noise_alone_gives_halves_without_a_resolution(self) -> None:
         data = simulate(200, BOX, signal=0.0)
@@ -131,6 +182,32 @@ class TestClasses:
         for _ in range(3):
             state = run.iterate(state)
         assert (state.poses.classes == kind).mean() > 0.95
+
+    @pytest.mark.parametrize(
+        ("given", "said"),
+        [
+            ({"symmetry": "X7"}, "no such point group"),
+            ({"relax_symmetry": "X7", "local_sigma": 5.0}, "no such point group"),
+            ({"relax_symmetry": "D2"}, "local_sigma"),
+            ({"local_sigma": 5.0, "align": False}, "leave align on"),
+            ({"local_sigma": 0.5, "level": 4}, "raise level"),
+            ({"local_sigma": 31.0}, "30"),
+        ],
+    )
+    def test_options_that_cannot_work_are_refused(self, given: dict[str, object], said: str) -> None:
+        with pytest.raises(ValueError, match=said):
+            Classify3dOptions.model_validate(given)
+
+    def test_options_that_can_work_are_not(self) -> None:
+        found = Classify3dOptions(local_sigma=1.0, level=4, relax_symmetry="D2", symmetry="c1")
+        assert found.relax_symmetry == "D2"
+
+    def test_some_shells_take_part_whatever_the_resolution(self) -> None:
+        data = simulate(40, BOX)
+        posed = replace(data.particles, rotation=data.rotation, shift=data.shift)
+        options = Classify3dOptions(classes=1, diameter=100, align=False, max_resolution=80)
+        run = Classify3d(posed, data, PIXEL, options)
+        assert run.iterate(run.start(volume()[None])).shells == 8
 
     def test_nothing_to_keep_is_refused(self) -> None:
         data = simulate(4, BOX)

@@ -15,7 +15,8 @@ from thon.algorithms.likelihood.noise import first_noise, update_noise
 from thon.algorithms.likelihood.pixels import FourierPixels
 from thon.algorithms.likelihood.poses import RotationGrid, ShiftGrid
 from thon.algorithms.likelihood.references import to_spectrum
-from thon.algorithms.likelihood.search import References, SearchPlan
+from thon.algorithms.likelihood.search import DenseSlices, References, SearchPlan
+from thon.base.errors import InputError
 from thon.ops.aberration import coma_phase
 from thon.ops.ctf import electron_wavelength
 from thon.ops.fsc import fourier_shell_correlation
@@ -138,6 +139,37 @@ def test_search_near_the_last_pose_finds_it_and_stays_there():
     assert np.median(error) < 3.75
 
 
+def test_search_near_leaves_no_particle_without_a_pose():
+    data = simulate(30, BOX, noise=0.5)
+    # The rotations tried lie 7.5° and 3.75° apart: hardly a particle has one within three sigma.
+    how = plan(first=3, shells=(12, 14), sigma=0.05, shifts=ShiftGrid(0.5, 1.0))
+    step = expectation(data, how, phantom().volume(BOX), noise=0.25)
+    start = Poses.start(data.particles)
+    start.rotation[:] = data.rotation
+    found = step.run(start, make_blocks(data.particles, np.zeros(30, int), 8))
+    trace = np.einsum("nij,nij->n", found.poses.rotation, data.rotation)
+    assert np.rad2deg(np.arccos(np.clip((trace - 1) / 2, -1, 1))).max() < 7.5
+    assert (found.poses.significant > 0).all()
+
+
+def test_groups_of_the_same_pixels_share_their_slices(monkeypatch: pytest.MonkeyPatch):
+    data = simulate(9, BOX)
+    one = data.particles.optics[0]
+    tilted, larger = replace(one, name="b", beam_tilt=(1.0, 0.0)), replace(one, name="c", pixel_size=1.02 * PIXEL)
+    data = replace(data, particles=replace(data.particles, optics=(one, tilted, larger), group=np.arange(9) % 3))
+    model = NoiseModel(np.ones((3, BOX // 2)), np.ones(2), np.ones(9), 10.0)
+    step = replace(expectation(data, plan(), phantom().volume(BOX)), model=model)
+    cut, calls = References.slices, []
+
+    def count(self: References, *given: object) -> DenseSlices:
+        calls.append(given)
+        return cut(self, *given)  # pyright: ignore[reportArgumentType]
+
+    monkeypatch.setattr(References, "slices", count)
+    step.run(Poses.start(data.particles), make_blocks(data.particles, np.zeros(9, int), 8))
+    assert len(calls) == 2
+
+
 def test_search_near_the_last_pose_looks_at_its_mates_too():
     data = simulate(8, BOX, noise=0.5)
     mates = symmetry_rotations("D2")
@@ -182,6 +214,36 @@ def test_noise_is_estimated():
     assert np.abs(new.noise[0, 2:11] / (9 * kept) - 1).max() < 0.15
     assert abs(new.norm.mean() - 1) < 1e-9
     assert 2**0.5 <= new.offset_sigma < 10
+
+
+def test_norms_are_relative_to_the_own_optics_group():
+    generator = np.random.default_rng(0)
+    data = simulate(200, BOX, noise=1.0)
+    group = np.arange(200) % 2
+    # The grey values of one group have half the noise of the other's, and those of each vary by a tenth.
+    norm = generator.normal(1, 0.1, 200)
+    optics = tuple(replace(data.particles.optics[0], name=name) for name in "ab")
+    particles = replace(data.particles, optics=optics, group=group)
+    noise = generator.normal(0, 1, data.images.shape) * (norm / (1 + group))[:, None, None]
+    seen = replace(data, particles=particles, images=noise.astype(np.float32))
+    model = first_noise(particles, seen, BOX * PIXEL, BOX // 2, 100.0)
+    references = [References(to_spectrum(torch.zeros(1, BOX, BOX, BOX), BOX // 2), torch.zeros(1))]
+    how = plan(shifts=ShiftGrid(0.5, 0.0))
+    step = Expectation(particles, seen, references, how, model, BOX * PIXEL, SHELLS, 100.0)
+    found = step.run(Poses.start(particles), make_blocks(particles, np.zeros(200, int), 100))
+    new = update_noise(model, particles, found, BOX * PIXEL, SHELLS)
+    for one in range(2):
+        mine = group == one
+        assert new.norm[mine].mean() == pytest.approx(1, abs=1e-9)
+        assert np.corrcoef(new.norm[mine], norm[mine])[0, 1] > 0.9
+    assert np.median(new.noise[0] / new.noise[1]) == pytest.approx(4, rel=0.1)
+
+
+@pytest.mark.parametrize("factor", [1e-3, 1e3])
+def test_images_that_are_not_normalised_are_refused(factor: float):
+    data = simulate(4, BOX)
+    with pytest.raises(InputError, match="optics group 'one' are not normalised"):
+        first_noise(data.particles, replace(data, images=data.images * factor), BOX * PIXEL, BOX // 2, 100.0)
 
 
 def test_results_are_the_same_bits_with_more_threads():

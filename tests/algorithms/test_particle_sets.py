@@ -10,6 +10,7 @@ import pytest
 from thon.algorithms.particle_sets import (
     choose_random,
     find_duplicates,
+    half_sets,
     in_range,
     of_micrographs,
     particle_values,
@@ -19,7 +20,7 @@ from thon.algorithms.particle_sets import (
 )
 from thon.base.errors import InputError
 from thon.data.optics import Optics
-from thon.data.particles import ParticleCtf, ParticleOptics, Particles
+from thon.data.particles import ImageCut, ParticleCtf, ParticleOptics, Particles
 
 PLACES = np.array([[10.0, 20.0], [30.0, 40.0], [30.0, 43.0], [90.0, 5.0]])
 
@@ -158,3 +159,37 @@ class TestDuplicates:
 def test_repeated_images() -> None:
     repeated = particles(file=np.array([1, 0, 1, 1]), section=np.array([0, 0, 0, 1]))
     assert repeated_images(repeated).tolist() == [False, False, True, False]
+
+
+def copied(**changes: object) -> Particles:
+    """Each particle three times, with other poses, as symmetry expansion leaves them."""
+    return particles(**changes).select(np.repeat(np.arange(4), 3))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_copies_of_an_image_are_in_one_half(seed: int) -> None:
+    half = half_sets(copied(), np.random.default_rng(seed))
+    np.testing.assert_array_equal(half, np.repeat(half[::3], 3))
+    assert sorted(half[::3]) == [1, 1, 2, 2]
+
+
+def test_halves_without_copies_are_a_permutation() -> None:
+    expected = np.random.default_rng(7).permutation(np.arange(4) % 2) + 1
+    backwards = particles(section=np.array([1, 0, 1, 0]))
+    np.testing.assert_array_equal(half_sets(backwards, np.random.default_rng(7)), expected)
+
+
+def test_known_halves_decide_for_all_copies() -> None:
+    known = np.array([0, 2, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0])
+    half = half_sets(replace(copied(), half=known), np.random.default_rng(0))
+    assert half[:6].tolist() == [2, 2, 2, 1, 1, 1]
+
+
+def test_images_cut_when_they_are_read_are_told_by_their_places() -> None:
+    optics = replace(particles().optics[0], cut=ImageCut(8))
+    fields = {"optics": (optics,), "section": np.zeros(4, np.int64)}
+    assert len(np.unique(particles(**fields).image_numbers())) == 4
+    half = half_sets(copied(**fields), np.random.default_rng(1))
+    np.testing.assert_array_equal(half, np.repeat(half[::3], 3))
+    assert replace(copied(**fields), half=half).in_both_halves().tolist() == []
+    assert replace(particles(**fields), half=np.array([1, 2, 1, 2])).in_both_halves().tolist() == []

@@ -14,12 +14,16 @@ from tests.jobs.seen_particles import write_phantom, write_simulated
 from thon.algorithms.classify2d import Classify2dOptions
 from thon.algorithms.project_map import even_rotations
 from thon.base.errors import InputError
+from thon.base.options import Options
 from thon.data.maps import ClassifiedParticles
 from thon.data.particles import Particles
+from thon.formats.maps import write_map
 from thon.formats.mrc import read_mrc
 from thon.formats.relion_particles import read_particles
 from thon.job.context import Context
 from thon.job.events import Event
+from thon.job.plan import Resources
+from thon.job.spec import JobSpec
 from thon.jobs.classify2d import classify2d
 from thon.jobs.classify3d import Classify3dJobOptions, classify3d
 from thon.jobs.project import ProjectJobOptions, project
@@ -202,3 +206,40 @@ class TestReconstruct:
             reconstruct_particles(
                 (replace(seen, rotation=None),), ReconstructParticlesJobOptions(), Context.local(tmp_path)
             )
+
+
+@pytest.mark.parametrize(
+    ("job", "options"),
+    [
+        (classify2d, Classify2dOptions()),
+        (classify3d, Classify3dJobOptions()),
+        (reconstruct_particles, ReconstructParticlesJobOptions()),
+    ],
+    ids=lambda one: getattr(one, "name", ""),
+)
+def test_no_particles_at_all_are_planned_for(seen: Particles, job: JobSpec, options: Options) -> None:
+    """So that the job itself says what is missing."""
+    nothing = seen.select(np.arange(0)).compact()
+    assert nothing.optics == ()
+    assert job.plan is not None
+    assert "0 particles" in job.plan((nothing,), options, Resources(threads=1, memory=0)).understood[0]
+
+
+def test_reconstruction_refuses_halves_that_share_images(seen: Particles, tmp_path: Path) -> None:
+    twice = replace(seen.select(np.repeat(np.arange(10), 2)), half=np.tile([1, 2], 10))
+    options, context = ReconstructParticlesJobOptions(diameter=100), Context.local(tmp_path)
+    with pytest.raises(InputError, match="10 in both"):
+        reconstruct_particles((twice,), options, context)
+    with pytest.raises(InputError, match="a half set is empty"):
+        reconstruct_particles((replace(seen, half=np.full(60, 1)),), options, context)
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0])
+def test_what_is_no_mask_is_refused(seen: Particles, tmp_path: Path, value: float) -> None:
+    mask, context = tmp_path / "mask.mrc", Context.local(tmp_path / "job")
+    write_map(mask, np.full((32, 32, 32), value, np.float32), 4.0)
+    with pytest.raises(InputError, match="is no mask"):
+        reconstruct_particles((seen,), ReconstructParticlesJobOptions(diameter=100, mask=mask), context)
+    options = Classify3dJobOptions(diameter=100, mask=mask, references=(write_phantom(tmp_path),))
+    with pytest.raises(InputError, match="is no mask"):
+        classify3d((seen,), options, context)

@@ -20,8 +20,9 @@ from thon.data.particles import Particles
 from thon.formats.maps import read_map, write_map
 from thon.formats.relion_particles import read_particles
 from thon.job.context import Context
+from thon.job.plan import Resources
 from thon.jobs.ab_initio import ab_initio
-from thon.jobs.refine3d import Refine3dJobOptions, refine3d
+from thon.jobs.refine3d import Refine3dJobOptions, plan_refine3d, refine3d
 from thon.ops.fsc import fourier_shell_correlation
 
 
@@ -111,6 +112,13 @@ def test_refinement_refuses_what_cannot_work(tmp_path: Path):
     write_map(tmp_path / "mask.mrc", np.ones((16, 16, 16), np.float32), PIXEL)
     with pytest.raises(InputError, match="another box"):
         refine3d((seen,), options(tmp_path, mask=tmp_path / "mask.mrc"), context)
+    for values in (0.0, 2.0):
+        write_map(tmp_path / "mask.mrc", np.full((32, 32, 32), values, np.float32), PIXEL)
+        with pytest.raises(InputError, match="is no mask"):
+            refine3d((seen,), options(tmp_path, mask=tmp_path / "mask.mrc"), context)
+    write_map(tmp_path / "small.mrc", np.ones((16, 16, 16), np.float32), PIXEL)
+    with pytest.raises(InputError, match="reference's box is too small"):
+        refine3d((seen,), options(tmp_path, reference=tmp_path / "small.mrc"), context)
     with pytest.raises(InputError, match="C99"):
         refine3d((seen,), options(tmp_path, symmetry="X7"), context)
 
@@ -157,6 +165,35 @@ def test_halves_that_share_images_are_refused(tmp_path: Path):
         refine3d((twice,), options(tmp_path), Context.local(tmp_path / "job"))
 
 
+@pytest.mark.parametrize("case", ["one particle", "copies of one", "one half"])
+def test_an_empty_half_is_refused(tmp_path: Path, case: str):
+    seen = particles(tmp_path)
+    given = {
+        "one particle": seen.select(np.array([3])),
+        "copies of one": seen.select(np.zeros(6, np.int64)),
+        "one half": replace(seen, half=np.full(len(seen), 2)),
+    }[case]
+    with pytest.raises(InputError, match="a half set is empty"):
+        refine3d((given,), options(tmp_path), Context.local(tmp_path / "job"))
+
+
+def test_copies_of_an_image_are_refined_in_one_half(tmp_path: Path):
+    seen = particles(tmp_path).select(np.repeat(np.arange(20), 2))
+    found = refine3d((seen,), options(tmp_path, iterations=1), Context.local(tmp_path / "job"))
+    assert found.half is not None
+    np.testing.assert_array_equal(found.half[::2], found.half[1::2])
+    assert len(found.in_both_halves()) == 0
+
+
+def test_the_plan_tells_memory_and_disk():
+    optics = replace(simulate(1).particles.optics[0], box=360, pixel_size=1.0)
+    large = replace(simulate(1).particles, optics=(optics,))
+    plan = plan_refine3d((large,), Refine3dJobOptions(diameter=240), Resources(threads=1, memory=0))
+    assert plan.memory == pytest.approx(17.2e9, rel=0.05)  # measured, all shells
+    assert plan.disk is not None
+    assert plan.disk > 8 * 6 * 4 * 360**3  # eight states of six maps
+
+
 def test_two_processes_find_the_same_bits_as_one(tmp_path: Path):
     star, reference = write_simulated(tmp_path, 100), write_phantom(tmp_path)
     found: list[Path] = []
@@ -171,7 +208,8 @@ def test_two_processes_find_the_same_bits_as_one(tmp_path: Path):
     names = sorted(file.name for file in found[0].glob("*.mrc"))
     assert "run_half1_class001_unfil.mrc" in names
     for name in names:
-        np.testing.assert_array_equal(*(read_map(folder / name)[0] for folder in found))
+        one, two = (read_map(folder / name)[0] for folder in found)
+        np.testing.assert_array_equal(one, two)
     records = [(folder / "record.json").read_text() for folder in found]
     assert records[0] == records[1]
 

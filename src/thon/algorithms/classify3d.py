@@ -12,12 +12,13 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Annotated
+from typing import Annotated, Self
 
 import numpy as np
 import torch
 from annotated_types import Ge, Gt, Le
 from jaxtyping import Float, Int
+from pydantic import model_validator
 
 from thon.algorithms.likelihood.classes import Classifier, ClassState, filter_shells
 from thon.algorithms.likelihood.expectation import Poses
@@ -30,13 +31,14 @@ from thon.algorithms.likelihood.search import References, SearchPlan
 from thon.base.options import Options, Unit
 from thon.data.particles import Particles
 from thon.ops.rotation import random_turn
-from thon.ops.symmetry import symmetry_rotations
+from thon.ops.symmetry import symmetry_name, symmetry_rotations
 
 _FIRST = 2  # HEALPix order of the rotations that are all searched: 15°
 _OWN = 4.0
 """Log-likelihood that a particle's own noise in its class's map may be worth. What separates classes is a few times
 more; beyond that, particles would stay in a class for their noise."""
 
+_QUARTER = 15.0  # degrees: a fourth of the step of rotations on level 0
 _LEAST = 8  # shells that take part however few particles there are
 _MOST = 3000  # poses of a particle; only the first iterations, which know little, would take more
 
@@ -63,7 +65,8 @@ class Classify3dOptions(Options):
     """Resolution that references are low-pass filtered to before the first iteration."""
 
     absolute_greyscale: bool = False
-    """Whether references have the grey values of the particles; otherwise the first iteration goes by correlation."""
+    """Whether references have the grey values of the particles; otherwise the first iteration of a search of all
+    rotations goes by correlation. At poses that are kept or searched nearby, references must have them."""
 
     align: bool = True
     """Search poses; otherwise particles keep those they have, and only their classes are found."""
@@ -72,8 +75,9 @@ class Classify3dOptions(Options):
     """HEALPix order of the finest rotations: 2 for 15°, 3 for 7.5°, 4 for 3.7°. Where classes differ in little, coarser
     steps decide by how near a pose happens to lie."""
 
-    local_sigma: Annotated[float, Unit("degrees"), Ge(0)] = 0.0
-    """Search rotations near the last ones only, with this standard deviation; 0 for all rotations."""
+    local_sigma: Annotated[float, Unit("degrees"), Ge(0), Le(30)] = 0.0
+    """Search rotations near the last ones only, with this standard deviation, at least a quarter of the finest step; 0
+    for all rotations."""
 
     relax_symmetry: str = "C1"
     """Point group that the last poses were found with and that classes may lack: a local search looks near all poses
@@ -88,6 +92,20 @@ class Classify3dOptions(Options):
     max_resolution: Annotated[float, Unit("Å"), Ge(0)] = 0.0
     """Nothing finer takes part; 0 for the resolution at which a particle begins to agree with its class for its own
     noise in the map."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        symmetry_name(self.symmetry)
+        if symmetry_name(self.relax_symmetry) != "C1" and not self.local_sigma:
+            raise ValueError("relax_symmetry is for a search near the last poses: give local_sigma")
+        if self.local_sigma and not self.align:
+            raise ValueError("local_sigma is for a search of poses: leave align on")
+        least = _QUARTER / 2**self.level
+        if 0 < self.local_sigma < least:
+            raise ValueError(
+                f"local_sigma is finer than the rotations tried, {4 * least:g}° apart: raise level, or give {least:g}°"
+            )
+        return self
 
 
 @dataclass(frozen=True)
@@ -164,7 +182,7 @@ class Classify3d:
         """
         box = state.references.shape[-1]
         if self.options.max_resolution:
-            return round(box * self.pixel_size / self.options.max_resolution)
+            return max(_LEAST, round(box * self.pixel_size / self.options.max_resolution))
         sphere = particle_mask(box, self.options.diameter / self.pixel_size, 3)
         within = float(sphere.mean()) if self.mask is None else float(self.mask.mean())
         each = len(self.particles) * len(self.symmetry) / len(state.references)

@@ -66,11 +66,22 @@ def of_micrographs(particles: Particles, patterns: Sequence[str]) -> Bool[np.nda
 
 def repeated_images(particles: Particles) -> Bool[np.ndarray, "n"]:
     """Which particles have an image that one before them has."""
-    places = np.stack([particles.file, particles.section], -1)
-    first = np.unique(places, axis=0, return_index=True)[1]
+    first = np.unique(particles.image_numbers(), return_index=True)[1]
     repeated = np.ones(len(particles), bool)
     repeated[first] = False
     return repeated
+
+
+def half_sets(particles: Particles, generator: np.random.Generator) -> Int[np.ndarray, "n"]:
+    """Half sets, 1 and 2: those that are known, the others at random; copies of an image are in one."""
+    _, first, image = np.unique(particles.image_numbers(), return_index=True, return_inverse=True)
+    half = np.empty(len(first), np.int64)
+    half[np.argsort(first)] = generator.permutation(np.arange(len(first)) % 2) + 1
+    if particles.half is None:
+        return half[image]
+    known = particles.half > 0
+    half[image[known]] = particles.half[known]
+    return np.where(known, particles.half, half[image])
 
 
 def choose_random(count: int, number: int, seed: int) -> Int[np.ndarray, "k"]:

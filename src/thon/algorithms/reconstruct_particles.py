@@ -24,6 +24,7 @@ from thon.algorithms.likelihood.known_poses import KnownPoses
 from thon.algorithms.likelihood.noise import first_noise
 from thon.algorithms.likelihood.reconstruction import prior_precision
 from thon.algorithms.likelihood.references import particle_mask
+from thon.algorithms.particle_sets import half_sets
 from thon.base.options import Advanced, Options, Unit
 from thon.data.maps import ShellCurves
 from thon.data.particles import Particles
@@ -112,7 +113,7 @@ def reconstruct_with_poses(
     box, extent = main.box, main.box * main.pixel_size
     diameter = options.diameter or extent
     shells = min(box // 2, round(extent / options.max_resolution)) if options.max_resolution else box // 2
-    half = half_sets(particles, seed)
+    half = half_sets(particles, np.random.default_rng(seed))
     model = _model(particles, source, extent, box // 2, diameter)
     known = KnownPoses(
         particles,
@@ -137,12 +138,6 @@ def reconstruct_with_poses(
     curve = torch.from_numpy(np.nan_to_num(common.curves.best[:shells]))
     volume = both.reconstruct(box, prior_precision(both.mean_weight() / 2, curve)) * sphere
     return Reconstruction(volume.numpy(), halves.numpy(), half, common.curves, common.resolution)
-
-
-def half_sets(particles: Particles, seed: int) -> Int[np.ndarray, "n"]:
-    """Half sets, 1 and 2: those that are known, the others at random."""
-    half = np.random.default_rng(seed).permutation(np.arange(len(particles)) % 2) + 1
-    return half if particles.half is None else np.where(particles.half > 0, particles.half, half)
 
 
 def _model(particles: Particles, source: ImageSource, extent: float, shells: int, diameter: float) -> NoiseModel:

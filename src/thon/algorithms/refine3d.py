@@ -36,6 +36,7 @@ from thon.algorithms.likelihood.references import PADDING, particle_mask, shell_
 from thon.algorithms.likelihood.search import References, SearchPlan
 from thon.algorithms.local_regularisation import regularise_locally
 from thon.algorithms.mask import MaskOptions, make_mask
+from thon.algorithms.particle_sets import half_sets
 from thon.base.options import Options, Unit
 from thon.data.maps import ShellCurves
 from thon.data.particles import Particles
@@ -44,6 +45,10 @@ from thon.ops.symmetry import angular_distance, symmetry_rotations
 from thon.ops.volume_fourier import low_pass
 
 _MOST = 3000  # poses of a particle; only the first iterations, which know little, would take more
+_BEFORE_LOCAL = 0.1
+"""Share of the prior that references keep before they are regularised locally: without any, directions that hardly a
+particle shows would be nothing but noise."""
+
 _SOLVENT_RESOLUTION = 15.0  # Å
 _SOLVENT = MaskOptions(low_pass=_SOLVENT_RESOLUTION, extend=4, edge=6)
 
@@ -191,7 +196,7 @@ class Refine3d:
         options, box = self.options, len(reference)
         extent = box * self.pixel_size
         generator = np.random.default_rng(self.seed)
-        half = _split(self.particles, generator)
+        half = half_sets(self.particles, generator)
         filtered = low_pass(torch.from_numpy(reference.astype(np.float32)), self.pixel_size, options.initial_lowpass)
         reference = (filtered * self._sphere(box)).numpy()
         nothing = np.zeros((2, *reference.shape), np.float32)
@@ -293,7 +298,8 @@ class Refine3d:
         halves = torch.stack([one.reconstruct(box) for one in sums])
         common, solvent = self._correlate(halves)
         curve = torch.from_numpy(np.nan_to_num(common.curves.best[:shells]))
-        references, volume = self._regularise(sums, curve, box)
+        local = self.options.regularisation == "local"
+        references, volume = regularise(sums, curve, box, extent / (self.options.join_halves or math.inf), local=local)
         if correlate:
             references = low_pass(references, self.pixel_size, self.options.initial_lowpass)
         references = references * solvent
@@ -315,20 +321,6 @@ class Refine3d:
             solvent=solvent.numpy(),
             converged=final,
         )
-
-    def _regularise(
-        self, sums: list[ClassSums], curve: Float[torch.Tensor, "shells"], box: int
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """References of the halves, and the map of both, without what is noise; the sums are changed."""
-        local, extent = self.options.regularisation == "local", box * self.pixel_size
-
-        def made(one: ClassSums, halves: int) -> torch.Tensor:
-            return one.reconstruct(box, None if local else prior_precision(one.mean_weight() / halves, curve))
-
-        volume = made(sums[0] + sums[1], 2)
-        join_halves(sums, extent / self.options.join_halves if self.options.join_halves else 0.0)
-        references = torch.stack([made(one, 1) for one in sums])
-        return regularise_locally(references, volume, _crossing(curve, 0.143)) if local else (references, volume)
 
     def _record(
         self,
@@ -398,6 +390,29 @@ def _next(
     )
 
 
+def regularise(
+    sums: list[ClassSums], curve: Float[torch.Tensor, "shells"], box: int, joined: float, *, local: bool
+) -> tuple[Float[torch.Tensor, "2 z y x"], Float[torch.Tensor, "z y x"]]:
+    """References of the halves, and the map of both, without what is noise.
+
+    Args:
+        sums: Of the halves; they are changed.
+        curve: FSC of the halves.
+        box: Side of the references, px.
+        joined: Shells that the halves share.
+        local: Whether noise is told place by place.
+    """
+
+    def made(one: ClassSums, halves: int) -> torch.Tensor:
+        prior = prior_precision(one.mean_weight() / halves, curve)
+        return one.reconstruct(box, _BEFORE_LOCAL * prior if local else prior)
+
+    volume = made(sums[0] + sums[1], 2)
+    join_halves(sums, joined)
+    references = torch.stack([made(one, 1) for one in sums])
+    return regularise_locally(references, volume, _crossing(curve, 0.143)) if local else (references, volume)
+
+
 def join_halves(sums: list[ClassSums], shells: float) -> None:
     """Let two halves share what lies within some shells, in place."""
     z, y, _ = sums[0].weight.shape
@@ -426,11 +441,3 @@ def _crossing(curve: Float[torch.Tensor, "shells"], threshold: float) -> float:
         return 1.0
     high, low = float(curve[k - 1]), float(curve[k])
     return k - 1 + (high - threshold) / max(high - low, 1e-9)
-
-
-def _split(particles: Particles, generator: np.random.Generator) -> Int[np.ndarray, "n"]:
-    """Half sets: those that are known, the others at random."""
-    half = generator.permutation(np.arange(len(particles)) % 2) + 1
-    if particles.half is not None:
-        half = np.where(particles.half > 0, particles.half, half)
-    return half

@@ -203,8 +203,21 @@ class Particles:
         """Particles of half set 2 whose image is also in half set 1: none where the halves are independent."""
         if self.half is None:
             return np.zeros(0, np.int64)
-        image = np.unique(np.stack([self.file, self.section], -1), axis=0, return_inverse=True)[1].reshape(-1)
+        image = self.image_numbers()
         return np.flatnonzero((self.half == 2) & np.isin(image, image[self.half == 1]))
+
+    def image_numbers(self) -> Int[np.ndarray, "n"]:
+        """A number for each particle's image, from 0: copies of a particle have the same.
+
+        An image is a section of a stack, or what lies at a place in a micrograph where images are cut when they are
+        read.
+        """
+        place = np.stack([self.file, self.section, 0 * self.section, 0 * self.section], -1).astype(np.float64)
+        cut = np.array([group.cut is not None for group in self.optics], bool)[self.group]
+        if self.coordinates is not None:
+            place[cut, 1] = -1
+            place[cut, 2:] = self.coordinates[cut]
+        return np.unique(place, axis=0, return_inverse=True)[1].reshape(-1)
 
     def plain(self) -> Particles:
         """The same as a set of particles and nothing more, where a job had yielded more with them."""

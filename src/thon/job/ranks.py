@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Generator
 from pathlib import Path
@@ -26,12 +26,19 @@ from thon.job.registry import load_job
 PARENT = "THON_PARENT"
 """Environment variable with the process that this one must not outlive."""
 
+LOST = "WORLD_LOST"
+"""Environment variable of the first process, set once another is gone; `thon.ops.processes` looks at it."""
+
+_GRACE = 10.0
+"""How long a process may take to stop before it is killed, s."""
+
 
 def take_rank() -> int:
     """This process's number among those that do the job together, from 0."""
-    if "SLURM_PROCID" in os.environ and "MASTER_ADDR" in os.environ:
+    tasks = os.environ.get("SLURM_STEP_NUM_TASKS", "1")
+    if tasks != "1" and "SLURM_PROCID" in os.environ and "MASTER_ADDR" in os.environ:
         os.environ.setdefault("RANK", os.environ["SLURM_PROCID"])
-        os.environ.setdefault("WORLD_SIZE", os.environ["SLURM_NTASKS"])
+        os.environ.setdefault("WORLD_SIZE", tasks)
     return int(os.environ.get("RANK", "0"))
 
 
@@ -44,22 +51,43 @@ def followed(folder: JobFolder, count: int) -> Generator[None]:
     together = {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
     os.environ.update(together, RANK="0", GLOO_SOCKET_IFNAME="lo")
     command = [sys.executable, "-P", "-m", "thon.job.worker", str(folder.path)]
+    over = threading.Event()
     with contextlib.ExitStack() as stack:
-        stack.callback(lambda: [os.environ.pop(name, None) for name in (*together, "RANK", "GLOO_SOCKET_IFNAME")])
+        ours = (*together, "RANK", "GLOO_SOCKET_IFNAME", LOST)
+        stack.callback(lambda: [os.environ.pop(name, None) for name in ours])
         for rank in range(1, count):
             environment = os.environ | {"RANK": str(rank), PARENT: str(os.getpid())}
             process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL)
-            stack.callback(process.wait)
-            stack.callback(process.terminate)
+            threading.Thread(target=_miss, args=(process, over), daemon=True).start()
+            stack.callback(_end, process)
+        stack.callback(over.set)
         yield
 
 
+def _miss(process: subprocess.Popen[bytes], over: threading.Event) -> None:
+    """Note when a process is gone before the work is done: whoever waits for it need not."""
+    process.wait()
+    if not over.is_set():
+        os.environ[LOST] = "1"
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(_GRACE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
 def follow(folder: JobFolder) -> int:
-    """Do a part of each item that is not done yet, once the first process has taken the job up; returns the exit code."""
+    """Do a part of each item that is not done yet, once the first process has taken the job up; gives the exit code."""
     while folder.head().state == "waiting":  # the first process has not taken the job up
         time.sleep(0.2)
     record = folder.read()
     spec, finished = load_job(record.type), set(folder.items())
+    if not spec.spreads:
+        return 0
     resources = share(job_resources(record), process_count(record))
     limit_threads(resources.threads)
     for item, inputs in record.items.items():
@@ -68,9 +96,6 @@ def follow(folder: JobFolder) -> int:
         work = Work(spec, item, inputs, record.options, record.settings.seed, resources)
         with tempfile.TemporaryDirectory(prefix="thon-rank-") as name:
             home = Path(name)
-            left = folder.path / "checkpoints" / item
-            if left.exists():
-                shutil.copytree(left, home / "checkpoints" / item)
             outputs = home / "outputs"
             outputs.mkdir()
             call_job(folder, work, outputs, lambda event: None, home=home)

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Int
 
 from thon.algorithms.likelihood.classes import ClassRecord, ClassState
+from thon.algorithms.particle_sets import half_sets
 from thon.base.errors import InputError
 from thon.data.maps import ParticleClass
 from thon.data.particles import Particles
@@ -85,6 +86,33 @@ def check_particles(particles: Particles, diameter: float, classes: int = 1, *, 
                 mend="extract a larger box, or give a smaller --diameter",
             )
     return used
+
+
+def check_halves(particles: Particles, seed: int) -> None:
+    """Refuse particles that cannot be parted into two independent halves.
+
+    Args:
+        particles: The particles.
+        seed: By which those without half set get one.
+
+    Raises:
+        InputError: Half sets share images, or one of them is empty.
+    """
+    shared = particles.in_both_halves()
+    if len(shared):
+        raise InputError(
+            "half sets share images, so they are not independent",
+            got=f"{len(shared)} in both, the first {particles.image_name(int(shared[0]))}",
+            mend="`thon remove-duplicates`, or give particles without half sets",
+        )
+    first, second = np.bincount(half_sets(particles, np.random.default_rng(seed)), minlength=3)[1:3].tolist()
+    if not first or not second:
+        raise InputError(
+            "a half set is empty",
+            got=f"{first} and {second} particles",
+            expected="particles of different images in both",
+            mend="give more particles, or particles without half sets",
+        )
 
 
 def teller(context: Context, iteration: int, total: int) -> Callable[[int], None]:

@@ -41,7 +41,7 @@ from thon.jobs.published import publish
 def plan_classify2d(particles: tuple[Particles, ...], options: Classify2dOptions, resources: Resources) -> Plan:
     """What a classification needs, from the number of particles, their box and the number of classes."""
     joined = join_particles(particles)
-    box = max(group.box for group in joined.optics)
+    box = max((group.box for group in joined.optics), default=0)
     passes = options.iterations if options.method == "EM" else 25
     return Plan(
         understood=(f"{len(joined)} particles of {box} px into {options.classes} classes, by {options.method}",),

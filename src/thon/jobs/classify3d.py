@@ -37,6 +37,7 @@ from thon.jobs.classified_results import (
     teller,
 )
 from thon.jobs.iterations import keep_state, last_state
+from thon.jobs.map_sources import read_mask, require_room
 from thon.jobs.particle_source import open_particles
 from thon.jobs.published import publish
 
@@ -54,7 +55,8 @@ class Classify3dJobOptions(Classify3dOptions):
 def plan_classify3d(particles: tuple[Particles, ...], options: Classify3dJobOptions, resources: Resources) -> Plan:
     """What a classification needs, from the number of particles, their box and the number of classes."""
     joined = join_particles(particles)
-    box, classes = max(group.box for group in joined.optics), max(options.classes, len(options.references))
+    box = max((group.box for group in joined.optics), default=0)
+    classes = max(options.classes, len(options.references))
     padded = 8 * box**3 // 2
     return Plan(
         understood=(f"{len(joined)} particles of {box} px into {classes} classes, {options.symmetry}",),
@@ -70,7 +72,7 @@ def classify3d(
     particles: tuple[Particles, ...], options: Classify3dJobOptions, context: Context
 ) -> ClassifiedParticles:
     references, pixel_size = _read_references(particles, options, context)
-    mask = _read_mask(options, references.shape[1:], context)
+    mask = None if options.mask is None else read_mask(options.mask, references.shape[1:], context)
     joined = check_particles(join_particles(particles), options.diameter, options.classes)
     if joined.rotation is None and (options.local_sigma or not options.align):
         raise InputError("the particles have no poses to keep or to search nearby", mend="refine them, or search all")
@@ -106,6 +108,7 @@ def _read_references(
     for path, one, size in zip(paths, maps, sizes, strict=True):
         context.uses(path)
         require_same_box(one, maps[0].shape, "a reference", path)
+        require_room(one, size, options.diameter, path)
         if abs(size - sizes[0]) > 1e-3 * sizes[0]:
             raise InputError("references differ in voxel size", path=path, got=size, expected=sizes[0])
     return np.stack(maps), sizes[0]
@@ -116,15 +119,6 @@ def _maps_of_classes(particles: tuple[Particles, ...]) -> list[Path]:
         if isinstance(one, ClassifiedParticles):
             return [Path(known.volume.path) for known in one.classes if known.volume is not None]
     return []
-
-
-def _read_mask(options: Classify3dJobOptions, shape: tuple[int, ...], context: Context) -> np.ndarray | None:
-    if options.mask is None:
-        return None
-    mask, _ = read_map(options.mask)
-    require_same_box(mask, shape, "the mask", options.mask)
-    context.uses(options.mask)
-    return mask
 
 
 def _show(context: Context, run: Classify3d, state: ClassState) -> None:

@@ -10,6 +10,7 @@ from thon.algorithms.likelihood.expectation import Poses
 from thon.base.errors import InputError
 from thon.formats.checkpoint import read_checkpoint, write_checkpoint
 from thon.job.context import Context
+from thon.ops.processes import from_first, is_first
 
 _LAST = "state.npz"
 
@@ -43,6 +44,10 @@ def last_state(context: Context, particles: int, start: Callable[[], State], *, 
     Raises:
         InputError: What was left is of other particles.
     """
+    return from_first(lambda: _begin(context, particles, start, what))
+
+
+def _begin(context: Context, particles: int, start: Callable[[], State], what: str) -> State:
     checkpoint = context.checkpoints / _LAST
     if not checkpoint.exists():
         return start()
@@ -58,5 +63,7 @@ def last_state(context: Context, particles: int, start: Callable[[], State], *, 
 
 def keep_state(context: Context, state: Iterated) -> None:
     """Leave a state for a run that comes after a kill, or for a job that begins there."""
+    if not is_first():
+        return
     write_checkpoint(context.checkpoints / _LAST, state)
     context.keep_iteration(len(state.records))

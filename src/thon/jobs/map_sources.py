@@ -57,11 +57,46 @@ def find_mask(
         made = make_mask((first + second) / 2, size, AUTOMATIC)
         context.log(f"A mask was made from the map: {100 * made.share:.1f} % of the box.")
         return made.mask, write_map(context.output(f"{context.item}_mask.mrc"), made.mask.numpy(), size)
-    values, _ = read_map(source)
-    path = source.path if isinstance(source, Volume) else source
+    values = read_mask(source, tuple(first.shape), context)
+    z, y, x = values.shape
+    return torch.from_numpy(values), Volume(str(_path(source)), (z, y, x), size)
+
+
+def read_mask(source: Volume | Path, box: tuple[int, ...], context: Context) -> Float[np.ndarray, "z y x"]:
+    """A mask that was given for maps of a box.
+
+    Raises:
+        InputError: It has another box, holds nothing, or values outside 0 … 1.
+    """
+    values, path = read_map(source)[0], _path(source)
     context.uses(path)
-    require_same_box(values, tuple(first.shape), "the mask", path)
+    require_same_box(values, box, "the mask", path)
     if values.min() < -1e-3 or values.max() > 1 + 1e-3 or values.max() <= 0:
         raise InputError("is no mask", path=path, got=f"{values.min():g} to {values.max():g}", expected="0 to 1")
-    z, y, x = values.shape
-    return torch.from_numpy(values), Volume(str(path), (z, y, x), size)
+    return values
+
+
+def require_room(
+    reference: Float[np.ndarray, "z y x"], pixel_size: float, diameter: float, source: Volume | Path
+) -> None:
+    """Refuse a reference whose box does not hold a particle.
+
+    Raises:
+        InputError: It is no cube, or smaller than the diameter, Å.
+    """
+    path = _path(source)
+    if len(set(reference.shape)) > 1:
+        got = " × ".join(map(str, reference.shape))
+        raise InputError("the reference is no cube", path=path, got=got, mend="pad it with `thon volume`")
+    if len(reference) * pixel_size < diameter:
+        raise InputError(
+            "the reference's box is too small for the diameter",
+            path=path,
+            got=f"{len(reference) * pixel_size:.0f} Å",
+            expected=f"at least {diameter:.0f} Å",
+            mend="pad it with `thon volume`, or give a smaller --diameter",
+        )
+
+
+def _path(source: Volume | Path) -> Path:
+    return Path(source.path) if isinstance(source, Volume) else source

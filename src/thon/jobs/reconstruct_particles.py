@@ -17,15 +17,16 @@ from thon.algorithms.reconstruct_particles import (
 )
 from thon.base.errors import InputError
 from thon.data.maps import HalfMaps, RefinedParticles
-from thon.data.particles import Particles, join_particles
-from thon.formats.maps import read_map, require_same_box, write_map
+from thon.data.particles import ParticleOptics, Particles, join_particles
+from thon.formats.maps import write_map
 from thon.formats.report.origin import origin_figure
 from thon.formats.report.postprocess import fsc_figure
 from thon.formats.report.volume_views import views_figure
 from thon.job.context import Context
 from thon.job.plan import Plan, Resources
 from thon.job.spec import whole
-from thon.jobs.classified_results import check_particles, teller
+from thon.jobs.classified_results import check_halves, check_particles, teller
+from thon.jobs.map_sources import read_mask
 from thon.jobs.particle_source import open_particles
 from thon.jobs.published import anisotropy_warnings, box_text, by_direction, publish, resolution_text, views_seen
 
@@ -40,7 +41,7 @@ def plan_reconstruct_particles(
 ) -> Plan:
     """What a reconstruction needs, from the number of particles and their box."""
     joined = join_particles(particles)
-    box = max(group.box for group in joined.optics)
+    box = max((group.box for group in joined.optics), default=0)
     return Plan(
         understood=(f"{len(joined)} particles of {box} px, {options.symmetry}",),
         memory=800_000_000 + 4 * box**3 * (2 * 24 + 36) + resources.threads * 256 * 60 * box * box,
@@ -50,7 +51,7 @@ def plan_reconstruct_particles(
     )
 
 
-@whole(title="Reconstruct particles", stage="refine", plan=plan_reconstruct_particles)
+@whole(title="Reconstruct particles", stage="refine", plan=plan_reconstruct_particles, spreads=True)
 def reconstruct_particles(
     particles: tuple[Particles, ...], options: ReconstructParticlesJobOptions, context: Context
 ) -> RefinedParticles:
@@ -62,7 +63,8 @@ def reconstruct_particles(
     if joined.rotation is None:
         raise InputError("the particles have no poses", mend="refine them, or import them from a refinement")
     joined = check_particles(joined, options.diameter or 0.0, 2, need_ctf=options.ctf)
-    mask = _read_mask(options.mask, joined, context)
+    check_halves(joined, context.seed)
+    mask = None if options.mask is None else read_mask(options.mask, (_main(joined).box,) * 3, context)
     torch.set_num_threads(context.threads)
     with open_particles(joined) as source:
         tell = teller(context, 1, len(joined))
@@ -70,24 +72,15 @@ def reconstruct_particles(
     return _result(context, joined, found, options)
 
 
-def _pixel_size(particles: Particles) -> float:
-    return particles.optics[int(np.bincount(particles.group).argmax())].pixel_size
-
-
-def _read_mask(path: Path | None, particles: Particles, context: Context) -> np.ndarray | None:
-    if path is None:
-        return None
-    mask, _ = read_map(path)
-    box = particles.optics[int(np.bincount(particles.group).argmax())].box
-    require_same_box(mask, (box,) * 3, "the mask", path)
-    context.uses(path)
-    return mask
+def _main(particles: Particles) -> ParticleOptics:
+    """The optics group of most particles, whose box and pixel size the map has."""
+    return particles.optics[int(np.bincount(particles.group).argmax())]
 
 
 def _result(
     context: Context, particles: Particles, found: Reconstruction, options: ReconstructParticlesJobOptions
 ) -> RefinedParticles:
-    size = _pixel_size(particles)
+    size = _main(particles).pixel_size
     context.log(f"{len(particles):,} particles; the halves agree to {found.resolution:.2f} Å.")
     _report(context, particles, found, options)
     names = ("reconstruction", "reconstruction_half1_class001_unfil", "reconstruction_half2_class001_unfil")
@@ -112,7 +105,7 @@ def _report(
     context: Context, particles: Particles, found: Reconstruction, options: ReconstructParticlesJobOptions
 ) -> None:
     assert particles.rotation is not None
-    size, (first, second) = _pixel_size(particles), (torch.from_numpy(half) for half in found.halves)
+    size, (first, second) = _main(particles).pixel_size, (torch.from_numpy(half) for half in found.halves)
     efficiency, views = views_seen(particles.rotation, options.symmetry)
     cones = by_direction(first, second, size, None)
     publish(

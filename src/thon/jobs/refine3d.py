@@ -12,12 +12,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from thon.algorithms.likelihood.poses import RotationGrid
 from thon.algorithms.refine3d import IterationRecord, Refine3d, Refine3dOptions, Refinement
 from thon.base.errors import InputError
 from thon.data.maps import ClassifiedParticles, RefinedParticles
 from thon.data.particles import Particles, join_particles
 from thon.data.volume import Volume
-from thon.formats.maps import read_map, require_same_box, write_map
+from thon.formats.maps import read_map, write_map
 from thon.formats.png import encode_png
 from thon.formats.report.convergence import RefinementHistory, refinement_history_figure
 from thon.formats.report.origin import origin_figure
@@ -28,10 +29,18 @@ from thon.formats.report.volume_views import draw_views, views_figure
 from thon.job.context import Context
 from thon.job.plan import Plan, Resources
 from thon.job.spec import whole
-from thon.jobs.classified_results import check_particles, teller
+from thon.jobs.classified_results import check_halves, check_particles, teller
 from thon.jobs.iterations import keep_state, last_state
+from thon.jobs.map_sources import read_mask, require_room
 from thon.jobs.particle_source import open_particles
 from thon.jobs.published import anisotropy_warnings, box_text, by_direction, publish, resolution_text, views_seen
+from thon.ops.symmetry import symmetry_rotations
+
+_KEPT = 6
+"""States of iterations that are kept: the last two, and every fifth of about twenty."""
+
+_FINEST = 7
+"""Level that rotations become no finer than."""
 
 
 class Refine3dJobOptions(Refine3dOptions):
@@ -49,28 +58,37 @@ def plan_refine3d(particles: tuple[Particles, ...], options: Refine3dJobOptions,
     """What a refinement needs, from the number of particles and their box."""
     joined = join_particles(particles)
     box = max((group.box for group in joined.optics), default=0)
-    padded = 8 * box**3 // 2
     return Plan(
         understood=(f"{len(joined)} particles of {box} px in {len(joined.optics)} optics groups, {options.symmetry}",),
-        memory=1_000_000_000 + padded * (2 * 24 + 2 * 8 + 3 * 12) + resources.threads * 256 * 60 * box * box,
-        disk=8 * 4 * box**3,
+        memory=_memory(joined, box, options, resources.threads),
+        disk=4 * 4 * box**3 + (2 + _KEPT) * (6 * 4 * box**3 + 140 * len(joined)),
         seconds=2e-6 * len(joined) * box * box * 15,
         output=joined,
     )
 
 
+def _memory(particles: Particles, box: int, options: Refine3dJobOptions, threads: int) -> int:
+    """Peak of the expectation step, or of the change of its sums into others, with the maps of the state, bytes."""
+    padded, sums = 8 * box**3 // 2, 2 * 24
+    field = max((group.box * group.pixel_size for group in particles.optics), default=0.0) / options.diameter
+    grid = RotationGrid(3, np.eye(3)[None], np.eye(3))
+    # Slices of both references at all rotations of the finest level that is searched whole: values and powers.
+    searched = [level for level in range(1, _FINEST) if grid.step(level + 1) > options.local_from]
+    level = max([options.first_level, *searched])
+    pixels = math.pi / 2 * (field * 1.2 * 360 / (math.pi * grid.step(level))) ** 2
+    slices = int(2 * 12 * pixels * grid.count(level) / len(symmetry_rotations(options.symmetry)))
+    expectation = padded * (sums + 2 * 8) + slices + threads * 256 * 60 * box * box
+    return 1_000_000_000 + 6 * 4 * box**3 + max(expectation, padded * (sums + 24))
+
+
 @whole(title="Refine 3D", stage="refine", plan=plan_refine3d, spreads=True)
 def refine3d(particles: tuple[Particles, ...], options: Refine3dJobOptions, context: Context) -> RefinedParticles:
     joined = check_particles(join_particles(particles), options.diameter)
-    shared = joined.in_both_halves()
-    if len(shared):
-        raise InputError(
-            "half sets share images, so they are not independent",
-            got=f"{len(shared)} in both, the first {joined.image_name(int(shared[0]))}",
-            mend="`thon remove-duplicates`, or give particles without half sets",
-        )
-    reference, pixel_size = read_map(_reference(particles, options, context))
-    mask = _read_mask(options, reference.shape, context)
+    check_halves(joined, context.seed)
+    source_map = _reference(particles, options, context)
+    reference, pixel_size = read_map(source_map)
+    require_room(reference, pixel_size, options.diameter, source_map)
+    mask = None if options.mask is None else read_mask(options.mask, reference.shape, context)
     torch.set_num_threads(context.threads)
     with open_particles(joined) as source:
         refinement = Refine3d(joined, source, pixel_size, options, context.seed, mask)
@@ -102,15 +120,6 @@ def _reference(particles: tuple[Particles, ...], options: Refine3dJobOptions, co
     raise InputError(
         "there is no map to begin from", mend="give one with --reference, or make one with `thon ab-initio`"
     )
-
-
-def _read_mask(options: Refine3dJobOptions, shape: tuple[int, ...], context: Context) -> np.ndarray | None:
-    if options.mask is None:
-        return None
-    mask, _ = read_map(options.mask)
-    require_same_box(mask, shape, "the mask", options.mask)
-    context.uses(options.mask)
-    return mask
 
 
 def _sentence(record: IterationRecord) -> str:

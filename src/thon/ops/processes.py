@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import os
 import pickle
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
 
 Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+_MEETING = 300.0
+"""How long processes that were started together may take to find each other, s."""
 
 _PATIENCE = timedelta(days=7)
 """A process that died is noticed at once; one that has more to do may take its time."""
@@ -26,30 +31,40 @@ def process_count() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def own_part(items: Sequence[Item]) -> Sequence[Item]:
-    """What this process is to do of a list: every n-th item, so that parts are alike."""
-    count = process_count()
-    return items if count == 1 else items[int(os.environ["RANK"]) :: count]
+def is_first() -> bool:
+    """Whether this process is the one that writes what is found."""
+    return int(os.environ.get("RANK", "0")) == 0
 
 
-def all_results(own: Sequence[Item]) -> list[Item]:
-    """Results of all processes, each of which did its `own_part`, in the order of the whole list.
+def in_parts(items: Sequence[Item], work: Callable[[Sequence[Item]], Sequence[Result]]) -> list[Result]:
+    """Results of a list in its order, of which each process does every n-th item.
+
+    Args:
+        items: The same in all processes.
+        work: Does some of them.
 
     Raises:
+        Exception: Whatever any of the processes met, in all of them.
         ConnectionError: Another process is gone.
     """
     count = process_count()
     if count == 1:
-        return list(own)
-    data = torch.frombuffer(bytearray(pickle.dumps(list(own))), dtype=torch.uint8)
-    sizes = [torch.zeros(1, dtype=torch.int64) for _ in range(count)]
-    _wait(_group().all_gather(sizes, torch.tensor([len(data)]), async_op=True))
-    longest = int(max(sizes))
-    padded = torch.cat([data, data.new_zeros(longest - len(data))])
-    gathered = [torch.empty_like(padded) for _ in range(count)]
-    _wait(_group().all_gather(gathered, padded, async_op=True))
-    parts = [pickle.loads(one[: int(size)].numpy().tobytes()) for one, size in zip(gathered, sizes, strict=True)]
-    return [parts[k % count][k // count] for k in range(sum(map(len, parts)))]
+        return list(work(items))
+    parts = _gathered(_attempt(lambda: list(work(items[int(os.environ["RANK"]) :: count]))))
+    return [parts[k % count][k // count] for k in range(len(items))]
+
+
+def from_first(make: Callable[[], Result]) -> Result:
+    """What the first process makes, in all of them.
+
+    Raises:
+        Exception: Whatever the first process met, in all of them.
+        ConnectionError: Another process is gone.
+    """
+    if process_count() == 1:
+        return make()
+    _meet()
+    return _gathered(_attempt(make) if is_first() else None)[0]
 
 
 def sum_over_processes(values: torch.Tensor) -> None:
@@ -59,13 +74,55 @@ def sum_over_processes(values: torch.Tensor) -> None:
         ConnectionError: Another process is gone.
     """
     if process_count() > 1:
-        _wait(_group().all_reduce(values, async_op=True))
+        _wait(_meet().all_reduce(values, async_op=True))
 
 
-def _group() -> Any:
+def _attempt(work: Callable[[], Result]) -> Result | Exception:
+    """What work finds, or the error that it meets, which the other processes must hear of."""
+    try:
+        return work()
+    except Exception as error:
+        return error
+
+
+def _gathered(own: Any) -> list[Any]:
+    """What each process has, in their order; the first error among it is raised."""
+    group, count = _meet(), process_count()
+    data = torch.frombuffer(bytearray(pickle.dumps(own)), dtype=torch.uint8)
+    sizes = [torch.zeros(1, dtype=torch.int64) for _ in range(count)]
+    _wait(group.all_gather(sizes, torch.tensor([len(data)]), async_op=True))
+    padded = torch.cat([data, data.new_zeros(int(max(sizes)) - len(data))])
+    received = [torch.empty_like(padded) for _ in range(count)]
+    _wait(group.all_gather(received, padded, async_op=True))
+    parts = [pickle.loads(one[: int(size)].numpy().tobytes()) for one, size in zip(received, sizes, strict=True)]
+    for part in parts:
+        if isinstance(part, Exception):
+            raise part
+    return parts
+
+
+def _meet() -> Any:
     """PyTorch's collective functions, once the processes have found each other."""
-    if not torch.distributed.is_initialized():
-        torch.distributed.init_process_group("gloo", timeout=_PATIENCE)
+    if torch.distributed.is_initialized():
+        return torch.distributed
+    failed: list[Exception] = []
+
+    def join() -> None:
+        try:
+            torch.distributed.init_process_group("gloo", timeout=_PATIENCE)
+        except Exception as error:
+            failed.append(error)
+
+    # In a thread of its own, because it hears no signal while it waits.
+    thread = threading.Thread(target=join, daemon=True)
+    thread.start()
+    deadline = time.monotonic() + _MEETING
+    while thread.is_alive():
+        thread.join(0.05)
+        if time.monotonic() > deadline or _is_lost():
+            raise ConnectionError("the processes that are to share the work did not all come")
+    if failed:
+        raise ConnectionError("the processes that are to share the work cannot reach each other") from failed[0]
     return torch.distributed
 
 
@@ -73,7 +130,14 @@ def _wait(work: torch.distributed.Work) -> None:
     """Wait so that Ctrl-C is heard."""
     try:
         while not work.is_completed():
+            if _is_lost():
+                raise RuntimeError("its end was seen")
             time.sleep(0.002)
         work.wait()
     except RuntimeError as error:
         raise ConnectionError("a process that shared the work is gone") from error
+
+
+def _is_lost() -> bool:
+    """Whether whoever started the other processes has seen one end."""
+    return "WORLD_LOST" in os.environ

@@ -42,7 +42,8 @@ def pose_accuracy(
         pixels = FourierPixels.of(optics, extent, shells)
         ctf = None if particles.ctf is None else particles.ctf.select(np.array([i]))
         noise = torch.from_numpy(model.noise[particles.group[i]]).float()[torch.from_numpy(pixels.shell)]
-        weights = transfer_function(ctf, 1, optics, pixels)[0].square() / noise
+        transfer = transfer_function(ctf, 1, optics, pixels)[0] * pixels.amplitude
+        weights = transfer.square() / noise
         places = torch.from_numpy(np.ascontiguousarray(pixels.places.T * PADDING, np.float32))
         turns = [np.eye(3)] + [rotation_about(axis, float(a)) for a in _ANGLES for axis in np.eye(3)]
         matrices = in_plane(np.stack(turns) @ poses.rotation[i])

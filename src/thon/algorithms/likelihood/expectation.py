@@ -33,7 +33,7 @@ from thon.algorithms.likelihood.search import (
     in_plane,
 )
 from thon.data.particles import Particles
-from thon.ops.processes import all_results, own_part, process_count, sum_over_processes
+from thon.ops.processes import in_parts, process_count, sum_over_processes
 from thon.ops.threads import map_in_threads
 
 _SUMS = 100_000_000  # bytes of slices that are summed before they are inserted
@@ -225,7 +225,7 @@ class Expectation:
             done(len(block.indices) * process_count())
             return found
 
-        results = all_results(map_in_threads(work, own_part(blocks)))
+        results = in_parts(blocks, lambda part: map_in_threads(work, part))
         for one in sums:
             sum_over_processes(one.values)
         arrays = {name: np.array(getattr(poses, name)) for name in Poses.__dataclass_fields__}
@@ -235,16 +235,22 @@ class Expectation:
         return Expected(Poses(**arrays), sums, tuple(statistics for statistics, _ in results))
 
     def _searches(self, blocks: Sequence[Block]) -> dict[tuple[int, int], PoseSearch]:
+        """Searches by optics group and half; groups whose images have the same pixels share them."""
+        made: dict[tuple[FourierPixels, int], PoseSearch] = {}
         searches: dict[tuple[int, int], PoseSearch] = {}
         for group, half in sorted({(block.group, block.half) for block in blocks}):
             pixels = FourierPixels.of(self.particles.optics[group], self.extent, self.model.noise.shape[1])
-            search = PoseSearch(self.plan, self.references[half], pixels, None)
-            if self.plan.sigma is None:
-                count = pixels.count(self.plan.shells[0])
-                places = search.places[:, :count].contiguous()
-                search = replace(search, dense=search.references.slices(self.plan, places))
-            searches[group, half] = search
+            if (pixels, half) not in made:
+                made[pixels, half] = self._search(pixels, half)
+            searches[group, half] = made[pixels, half]
         return searches
+
+    def _search(self, pixels: FourierPixels, half: int) -> PoseSearch:
+        search = PoseSearch(self.plan, self.references[half], pixels, None)
+        if self.plan.sigma is not None:
+            return search
+        places = search.places[:, : pixels.count(self.plan.shells[0])].contiguous()
+        return replace(search, dense=search.references.slices(self.plan, places))
 
     def _block(
         self, block: Block, poses: Poses, search: PoseSearch, sums: SpectrumSums, lock: threading.Lock

@@ -70,7 +70,7 @@ class BlockOptics:
 
     Args:
         transfer: CTF of each.
-        scale: Factor of each CTF that images were not multiplied by.
+        scale: Factor of each CTF that images were not multiplied by, and that the reference has in the images' box.
         turn: Phase factors that undo odd aberrations.
         premultiplied: Whether the images were multiplied by the CTF.
     """
@@ -98,7 +98,7 @@ class BlockOptics:
         """
         return cls(
             transfer_function(ctf, len(scale), group, pixels),
-            torch.from_numpy(scale).float(),
+            torch.from_numpy(scale * pixels.amplitude).float(),
             straightening(group, pixels),
             group.premultiplied and ctf is not None,
         )

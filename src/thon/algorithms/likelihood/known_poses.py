@@ -31,7 +31,7 @@ from thon.algorithms.likelihood.references import PADDING
 from thon.algorithms.likelihood.search import References, in_plane
 from thon.base.errors import InputError
 from thon.data.particles import Particles
-from thon.ops.processes import all_results, own_part, process_count, sum_over_processes
+from thon.ops.processes import in_parts, process_count, sum_over_processes
 from thon.ops.threads import map_in_threads
 
 _FAINT = 1e-3  # share of a particle below which it is not added to a class
@@ -88,7 +88,7 @@ class KnownPoses:
                     self._insert(sums[block.half], one, block, (images.summed, images.weights), pixels)
             done(len(block.indices) * process_count())
 
-        map_in_threads(work, own_part(make_blocks(self.particles, sets, self.block)))
+        in_parts(make_blocks(self.particles, sets, self.block), lambda part: map_in_threads(work, part))
         for one in sums:
             sum_over_processes(one.values)
         return sums
@@ -129,7 +129,7 @@ class KnownPoses:
 
         everyone = np.zeros(len(self.particles), np.int64)
         blocks = make_blocks(self.particles, everyone, self.block)
-        results = all_results(map_in_threads(work, own_part(blocks)))
+        results = in_parts(blocks, lambda part: map_in_threads(work, part))
         sum_over_processes(sums.values)
         return self._expected(sums, results)
 

@@ -9,10 +9,13 @@ from jaxtyping import Float, Int
 from thon.algorithms.likelihood.expectation import Expected, NoiseModel
 from thon.algorithms.likelihood.images import ImageSource, circular_mask, noise_left, transfer_function
 from thon.algorithms.likelihood.pixels import FourierPixels
+from thon.base.errors import InputError
 from thon.data.particles import Particles
 
 _SAMPLE = 1000
 _FAINTEST_OFFSET = 2.0**0.5  # Å
+_FAINTEST = 1e-6  # of the median shell's noise; less is none
+_NORMALISED = (1e-3, 1e3)  # of the median shell's noise, which is about 1 in images that were normalised
 
 
 def first_noise(particles: Particles, source: ImageSource, extent: float, shells: int, diameter: float) -> NoiseModel:
@@ -24,6 +27,9 @@ def first_noise(particles: Particles, source: ImageSource, extent: float, shells
         extent: Side of the references' box, Å.
         shells: Number of shells.
         diameter: Of the mask, Å.
+
+    Raises:
+        InputError: Images are far from a noise of variance 1.
     """
     noise = np.ones((len(particles.optics), shells))
     for group, optics in enumerate(particles.optics):
@@ -41,7 +47,19 @@ def first_noise(particles: Particles, source: ImageSource, extent: float, shells
         count = np.maximum(np.diff(pixels.starts), 1) * _noise_left(particles, chosen, pixels, diameter)
         noise[group] = (power / max(len(chosen), 1) - _by_shell(mean.square().sum(0), pixels)) / count
     noise = _without_gaps(noise)
+    _check_normalised(noise, particles)
     return NoiseModel(noise, np.ones(len(particles.micrographs)), np.ones(len(particles)), 10.0)
+
+
+def _check_normalised(noise: Float[np.ndarray, "groups shells"], particles: Particles) -> None:
+    for group, middle in enumerate(np.median(noise, axis=1).tolist()):
+        if not _NORMALISED[0] < middle < _NORMALISED[1]:
+            raise InputError(
+                f"the images of optics group '{particles.optics[group].name}' are not normalised",
+                got=f"noise of variance {middle:.2g}",
+                expected="about 1",
+                mend="extract the particles again, normalised",
+            )
 
 
 def _noise_left(
@@ -85,16 +103,33 @@ def update_noise(model: NoiseModel, particles: Particles, found: Expected, exten
         noise[group] /= max(float(weight[group, 0]), 1) * np.maximum(np.diff(starts), 1)
         if not weight[group, 0]:
             noise[group] = model.noise[group]
-    seen = left > 0
-    norm = model.norm.copy()
-    norm[seen] *= np.sqrt(left[seen] / left[seen].mean())
     used = sum(len(one.block.indices) for one in found.statistics)
     return NoiseModel(
         noise=_without_gaps(noise),
         scale=_new_scale(model.scale, agreement[:-1], explained[:-1]),
-        norm=norm / norm[seen].mean(),
+        norm=_new_norm(model.norm, left, particles.group),
         offset_sigma=max((offset / max(used, 1) / 2) ** 0.5, _FAINTEST_OFFSET),
     )
+
+
+def _new_norm(
+    norm: Float[np.ndarray, "n"], left: Float[np.ndarray, "n"], group: Int[np.ndarray, "n"]
+) -> Float[np.ndarray, "n"]:
+    """Norms that give all images of one optics group the same power beyond the reference's, with a mean of 1.
+
+    What groups differ in is their noise.
+
+    Args:
+        norm: Before.
+        left: Power beyond the reference's; 0 of particles that took no part.
+        group: Optics group of each particle.
+    """
+    new = norm.copy()
+    for one in np.unique(group[left > 0]):
+        mine = (left > 0) & (group == one)
+        new[mine] *= np.sqrt(left[mine] / left[mine].mean())
+        new[mine] /= new[mine].mean()
+    return new
 
 
 def _new_scale(
@@ -123,10 +158,7 @@ def _without_gaps(noise: Float[np.ndarray, "groups shells"]) -> Float[np.ndarray
     """Shells without samples, or without noise, take the nearest shell's."""
     result = noise.copy()
     for row in result:
-        good = np.flatnonzero(row > 1e-12)
-        if not len(good):
-            row[:] = 1
-            continue
-        missing = np.flatnonzero(row <= 1e-12)
-        row[missing] = row[good[np.abs(missing[:, None] - good).argmin(1)]] if len(missing) else row[missing]
+        floor = _FAINTEST * np.median(row[row > 0]) if (row > 0).any() else 0.0
+        good, missing = np.flatnonzero(row > floor), np.flatnonzero(~(row > floor))
+        row[missing] = row[good[np.abs(missing[:, None] - good).argmin(1)]] if len(good) else 1
     return result

@@ -104,6 +104,14 @@ class FourierPixels:
         return self.sum_shells(values) / torch.from_numpy(np.maximum(np.diff(self.starts), 1)).to(values)
 
     @property
+    def amplitude(self) -> float:
+        """Amplitude of a particle's orthonormal spectrum in this box over that in the reference's.
+
+        Noise has an expected power of 1 in a box of any extent; a particle has the less the more of the box is empty.
+        """
+        return self.extent / (self.box * self.pixel_size)
+
+    @property
     def _strain(self) -> float:
         """The most that the magnification lengthens a frequency."""
         return 1.0 if self.magnification is None else float(np.linalg.norm(np.array(self.magnification), 2))

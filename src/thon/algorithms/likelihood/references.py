@@ -5,6 +5,8 @@ A flat reference (an image) is a volume of one plane: its poses turn about z alo
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from jaxtyping import Float

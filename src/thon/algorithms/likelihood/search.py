@@ -296,7 +296,10 @@ class PoseSearch:
         return self._weigh(block, tried, self.plan.first, fine=False, empty=empty)
 
     def _near(self, block: SearchBlock) -> tuple[Int[np.ndarray, "n"], Int[np.ndarray, "n"]]:
-        """Particles, and numbers of rotations of the first level within three sigma of their last ones."""
+        """Particles, and numbers of rotations of the first level within three sigma of their last ones.
+
+        Each has the nearest one of each level at least.
+        """
         plan, grid = self.plan, self.plan.grid
         assert plan.sigma is not None
         assert block.last is not None
@@ -304,14 +307,15 @@ class PoseSearch:
         last = quaternion_from_rotation(block.last).astype(np.float32)
         # The farthest child of a rotation lies about one step from it.
         reach = np.deg2rad(3 * plan.sigma + plan.margin(plan.first) + (plan.first - level) * grid.step(level))
-        near = np.abs(last @ quaternions(grid, level).T).max(1) > np.cos(reach / 2)
-        particles, rotations = np.nonzero(near)
+        alike = np.abs(last @ quaternions(grid, level).T).max(1)
+        particles, rotations = np.nonzero((alike > np.cos(reach / 2)) | (alike == alike.max(1, keepdims=True)))
         while level < plan.first:
             numbers = grid.children(level, rotations)
             particles, rotations, level = np.repeat(particles, numbers.shape[1]), numbers.ravel(), level + 1
             trace = np.einsum("nij,nmij->nm", grid.matrices(level, rotations), block.last[particles]).max(1)
             reach = np.deg2rad(3 * plan.sigma + plan.margin(plan.first) + (plan.first - level) * grid.step(level))
-            near = trace > 1 + 2 * np.cos(reach)
+            nearest = np.maximum.reduceat(trace, np.searchsorted(particles, np.arange(len(block))))
+            near = (trace > 1 + 2 * np.cos(reach)) | (trace == nearest[particles])
             particles, rotations = particles[near], rotations[near]
         return particles, rotations
 
