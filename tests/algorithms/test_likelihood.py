@@ -10,11 +10,11 @@ import torch
 
 from tests.algorithms.likelihood_phantom import PIXEL, Simulated, ctf_image, phantom, simulate
 from thon.algorithms.likelihood.expectation import Expectation, Expected, NoiseModel, Poses, make_blocks
-from thon.algorithms.likelihood.images import BlockOptics, circular_mask, prepare_block, straightening
+from thon.algorithms.likelihood.images import BlockOptics, prepare_block, straightening
 from thon.algorithms.likelihood.noise import first_noise, update_noise
 from thon.algorithms.likelihood.pixels import FourierPixels
 from thon.algorithms.likelihood.poses import RotationGrid, ShiftGrid
-from thon.algorithms.likelihood.references import to_spectrum
+from thon.algorithms.likelihood.references import particle_mask, to_spectrum
 from thon.algorithms.likelihood.search import DenseSlices, References, SearchPlan
 from thon.base.errors import InputError
 from thon.ops.aberration import coma_phase
@@ -58,7 +58,7 @@ def slow_scores(data: Simulated, i: int, how: SearchPlan, shells: int, noise: fl
     """
     ctf = data.particles.ctf
     assert ctf is not None
-    mask = circular_mask(BOX, 100.0 / 2 / PIXEL).numpy().astype(np.float64)
+    mask = particle_mask(BOX, 100.0 / PIXEL, 2).numpy().astype(np.float64)
     centre = np.exp(2j * np.pi * np.add.outer(np.fft.fftfreq(BOX), np.fft.fftfreq(BOX)) * (BOX // 2))
     image = np.fft.fft2(data.images[i] * mask) * centre / BOX
     y, x = np.meshgrid(np.fft.fftfreq(BOX) * BOX, np.fft.fftfreq(BOX) * BOX, indexing="ij")
@@ -205,12 +205,12 @@ def test_noise_is_estimated():
     data = simulate(100, BOX, noise=3.0)
     first = first_noise(data.particles, data, BOX * PIXEL, BOX // 2, 200.0)
     # A mask takes a part of the noise away: what is left of it is its mean square.
-    kept = float(circular_mask(BOX, 200.0 / 2 / PIXEL).square().mean())
+    kept = float(particle_mask(BOX, 200.0 / PIXEL, 2).square().mean())
     assert np.abs(first.noise[0, 6:] / (9 * kept) - 1).max() < 0.1
     found = run(data, plan(first=2, shells=(10, 12), shifts=ShiftGrid(0.5, 3.0)), phantom().volume(BOX), noise=9.0)
     model = NoiseModel(np.full((1, BOX // 2), 9.0), np.ones(2), np.ones(100), 10.0)
     new = update_noise(model, data.particles, found, BOX * PIXEL, SHELLS)
-    kept = float(circular_mask(BOX, 100.0 / 2 / PIXEL).square().mean())
+    kept = float(particle_mask(BOX, 100.0 / PIXEL, 2).square().mean())
     assert np.abs(new.noise[0, 2:11] / (9 * kept) - 1).max() < 0.15
     assert abs(new.norm.mean() - 1) < 1e-9
     assert 2**0.5 <= new.offset_sigma < 10

@@ -32,6 +32,7 @@ from thon.base.options import Options, Unit
 from thon.data.particles import Particles
 from thon.ops.fsc import fourier_shell_correlation
 from thon.ops.rotation import random_turn
+from thon.ops.symmetry import PointGroup
 from thon.ops.volume_fourier import low_pass
 
 _STILL = np.eye(3)[None]
@@ -47,7 +48,7 @@ class AbInitioOptions(Options):
     diameter: Annotated[float, Unit("Å"), Gt(0)] = 200.0
     """Diameter of the soft mask around particles and maps."""
 
-    symmetry: str = "C1"
+    symmetry: PointGroup = "C1"
     """Point group whose axes are looked for in the map, and that is applied to it, at the end."""
 
     mini_batches: Annotated[int, Unit("1"), Ge(10)] = 100

@@ -31,7 +31,7 @@ from thon.algorithms.likelihood.search import References, SearchPlan
 from thon.base.options import Options, Unit
 from thon.data.particles import Particles
 from thon.ops.rotation import random_turn
-from thon.ops.symmetry import symmetry_name, symmetry_rotations
+from thon.ops.symmetry import PointGroup, symmetry_rotations
 
 _FIRST = 2  # HEALPix order of the rotations that are all searched: 15°
 _OWN = 4.0
@@ -52,7 +52,7 @@ class Classify3dOptions(Options):
     diameter: Annotated[float, Unit("Å"), Gt(0)] = 200.0
     """Diameter of the soft mask around particles and references."""
 
-    symmetry: str = "C1"
+    symmetry: PointGroup = "C1"
     """Point group: Cn, Dn, T, O, I1 to I4, with RELION's axes."""
 
     iterations: Annotated[int, Unit("1"), Ge(1)] = 25
@@ -79,7 +79,7 @@ class Classify3dOptions(Options):
     """Search rotations near the last ones only, with this standard deviation, at least a quarter of the finest step; 0
     for all rotations."""
 
-    relax_symmetry: str = "C1"
+    relax_symmetry: PointGroup = "C1"
     """Point group that the last poses were found with and that classes may lack: a local search looks near all poses
     that it makes equal, as RELION's --relax_sym does."""
 
@@ -95,8 +95,7 @@ class Classify3dOptions(Options):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        symmetry_name(self.symmetry)
-        if symmetry_name(self.relax_symmetry) != "C1" and not self.local_sigma:
+        if self.relax_symmetry != "C1" and not self.local_sigma:
             raise ValueError("relax_symmetry is for a search near the last poses: give local_sigma")
         if self.local_sigma and not self.align:
             raise ValueError("local_sigma is for a search of poses: leave align on")

@@ -21,7 +21,7 @@ from thon.algorithms.likelihood.references import PADDING, to_spectrum
 from thon.algorithms.likelihood.search import in_plane
 from thon.base.options import Options, Unit
 from thon.data.particles import ParticleCtf, ParticleOptics, Particles
-from thon.ops.symmetry import symmetry_rotations
+from thon.ops.symmetry import PointGroup, symmetry_rotations
 
 _AT_ONCE = 64
 
@@ -32,7 +32,7 @@ class ProjectOptions(Options):
     angular_step: Annotated[float, Unit("degrees"), Gt(0)] = 15.0
     """Distance of even directions, where no poses are given."""
 
-    symmetry: str = "C1"
+    symmetry: PointGroup = "C1"
     """Point group of the map: of directions that it makes equal one is taken."""
 
     ctf: bool = False

@@ -28,13 +28,13 @@ from thon.algorithms.particle_sets import half_sets
 from thon.base.options import Advanced, Options, Unit
 from thon.data.maps import ShellCurves
 from thon.data.particles import Particles
-from thon.ops.symmetry import symmetry_rotations
+from thon.ops.symmetry import PointGroup, symmetry_rotations
 
 
 class ReconstructParticlesOptions(Options):
     """Reconstruction from particles with poses."""
 
-    symmetry: str = "C1"
+    symmetry: PointGroup = "C1"
     """Point group: Cn, Dn, T, O, I1 to I4, with RELION's axes."""
 
     diameter: Annotated[float | None, Unit("Å"), Gt(0)] = None

@@ -41,7 +41,7 @@ from thon.base.options import Options, Unit
 from thon.data.maps import ShellCurves
 from thon.data.particles import Particles
 from thon.ops.rotation import random_turn
-from thon.ops.symmetry import angular_distance, symmetry_rotations
+from thon.ops.symmetry import PointGroup, angular_distance, symmetry_rotations
 from thon.ops.volume_fourier import low_pass
 
 _MOST = 3000  # poses of a particle; only the first iterations, which know little, would take more
@@ -59,7 +59,7 @@ class Refine3dOptions(Options):
     diameter: Annotated[float, Unit("Å"), Gt(0)] = 200.0
     """Diameter of the soft mask around particles and references."""
 
-    symmetry: str = "C1"
+    symmetry: PointGroup = "C1"
     """Point group: Cn, Dn, T, O, I1 to I4, with RELION's axes."""
 
     initial_lowpass: Annotated[float, Unit("Å"), Gt(0)] = 60.0

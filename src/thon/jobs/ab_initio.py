@@ -34,7 +34,7 @@ from thon.jobs.classified_results import check_particles
 from thon.jobs.iterations import keep_state, last_state
 from thon.jobs.particle_source import open_particles
 from thon.jobs.published import box_text, publish, resolution_text, views_seen
-from thon.ops.symmetry import symmetry_name, symmetry_rotations
+from thon.ops.symmetry import symmetry_rotations
 from thon.ops.volume_rotation import move_volume, symmetrise_volume
 
 UNDETERMINED = "The hand is not determined: the map may be its mirror image."
@@ -55,7 +55,6 @@ def plan_ab_initio(particles: tuple[Particles, ...], options: AbInitioOptions, r
 
 @whole(title="Ab-initio map", stage="refine", plan=plan_ab_initio, spreads=True)
 def ab_initio(particles: tuple[Particles, ...], options: AbInitioOptions, context: Context) -> ClassifiedParticles:
-    symmetry_name(options.symmetry)
     joined = check_particles(join_particles(particles), options.diameter, options.classes)
     torch.set_num_threads(context.threads)
     with open_particles(joined) as source:

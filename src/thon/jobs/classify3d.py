@@ -37,7 +37,7 @@ from thon.jobs.classified_results import (
     teller,
 )
 from thon.jobs.iterations import keep_state, last_state
-from thon.jobs.map_sources import read_mask, require_room
+from thon.jobs.map_sources import fit_to_particles, read_mask, require_room
 from thon.jobs.particle_source import open_particles
 from thon.jobs.published import publish
 
@@ -71,9 +71,9 @@ def plan_classify3d(particles: tuple[Particles, ...], options: Classify3dJobOpti
 def classify3d(
     particles: tuple[Particles, ...], options: Classify3dJobOptions, context: Context
 ) -> ClassifiedParticles:
-    references, pixel_size = _read_references(particles, options, context)
-    mask = None if options.mask is None else read_mask(options.mask, references.shape[1:], context)
     joined = check_particles(join_particles(particles), options.diameter, options.classes)
+    references, pixel_size = _read_references(particles, joined, options, context)
+    mask = None if options.mask is None else read_mask(options.mask, references.shape[1:], context)
     if joined.rotation is None and (options.local_sigma or not options.align):
         raise InputError("the particles have no poses to keep or to search nearby", mend="refine them, or search all")
     torch.set_num_threads(context.threads)
@@ -91,9 +91,9 @@ def classify3d(
 
 
 def _read_references(
-    particles: tuple[Particles, ...], options: Classify3dJobOptions, context: Context
+    particles: tuple[Particles, ...], joined: Particles, options: Classify3dJobOptions, context: Context
 ) -> tuple[Float[np.ndarray, "maps z y x"], float]:
-    """The maps to begin from, and their voxel size, Å.
+    """The maps to begin from at the scale of the particles, and their voxel size, Å.
 
     Raises:
         InputError: There are none, or their boxes or voxel sizes differ.
@@ -111,7 +111,8 @@ def _read_references(
         require_room(one, size, options.diameter, path)
         if abs(size - sizes[0]) > 1e-3 * sizes[0]:
             raise InputError("references differ in voxel size", path=path, got=size, expected=sizes[0])
-    return np.stack(maps), sizes[0]
+    fitted = [fit_to_particles(one, sizes[0], joined, context) for one in maps]
+    return np.stack([one for one, _ in fitted]), fitted[0][1]
 
 
 def _maps_of_classes(particles: tuple[Particles, ...]) -> list[Path]:

@@ -1,4 +1,4 @@
-"""Half maps and masks as tensors, for jobs that compare the halves of a map."""
+"""Maps that jobs begin from: references at the scale of the particles, half maps and masks as tensors."""
 
 from __future__ import annotations
 
@@ -10,15 +10,43 @@ from jaxtyping import Float
 
 from thon.algorithms.half_correlation import correlate_halves
 from thon.algorithms.mask import MaskOptions, make_mask
+from thon.algorithms.volume_tools import crop_or_pad
 from thon.base.errors import InputError
 from thon.data.maps import HalfMaps
+from thon.data.particles import Particles
 from thon.data.volume import Volume
 from thon.formats.maps import read_map, require_same_box, write_map
 from thon.job.context import Context
 from thon.ops.symmetry import symmetry_rotations
+from thon.ops.volume_fourier import fourier_resize
 
 AUTOMATIC = MaskOptions(edge=6)
 """How a mask is made where none is given: a softer edge than for other uses, since halves are compared within it."""
+
+
+def fit_to_particles(
+    reference: Float[np.ndarray, "z y x"], voxel_size: float, particles: Particles, context: Context
+) -> tuple[Float[np.ndarray, "z2 y2 x2"], float]:
+    """A reference in the widest box of the particles, its voxels as fine as their finest pixels.
+
+    What is refined has the reference's box: one with coarser voxels would hold all detail back. RELION does so too.
+
+    Returns:
+        The reference, and its voxel size in Å, which is that of the pixels as nearly as even boxes of the same extent
+        come.
+    """
+    pixel_size = min(group.pixel_size for group in particles.optics)
+    extent = max(group.box * group.pixel_size for group in particles.optics)
+    box, wide = (2 * round(extent / size / 2) for size in (pixel_size, voxel_size))
+    if len(reference) == box and abs(voxel_size - pixel_size) < 1e-3 * pixel_size:
+        return reference, voxel_size
+    padded = crop_or_pad(torch.from_numpy(reference), (wide, wide, wide))
+    made, size = fourier_resize(padded, (box, box, box)).numpy(), voxel_size * wide / box
+    context.log(
+        f"The reference, {len(reference)} voxels of {voxel_size:.4g} Å, was brought to {box} of {size:.4g} Å, as the "
+        "particles."
+    )
+    return made, size
 
 
 def read_halves(maps: HalfMaps) -> tuple[Float[torch.Tensor, "z y x"], Float[torch.Tensor, "z y x"], float]:

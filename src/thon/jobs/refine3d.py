@@ -31,7 +31,7 @@ from thon.job.plan import Plan, Resources
 from thon.job.spec import whole
 from thon.jobs.classified_results import check_halves, check_particles, teller
 from thon.jobs.iterations import keep_state, last_state
-from thon.jobs.map_sources import read_mask, require_room
+from thon.jobs.map_sources import fit_to_particles, read_mask, require_room
 from thon.jobs.particle_source import open_particles
 from thon.jobs.published import anisotropy_warnings, box_text, by_direction, publish, resolution_text, views_seen
 from thon.ops.symmetry import symmetry_rotations
@@ -88,6 +88,7 @@ def refine3d(particles: tuple[Particles, ...], options: Refine3dJobOptions, cont
     source_map = _reference(particles, options, context)
     reference, pixel_size = read_map(source_map)
     require_room(reference, pixel_size, options.diameter, source_map)
+    reference, pixel_size = fit_to_particles(reference, pixel_size, joined, context)
     mask = None if options.mask is None else read_mask(options.mask, reference.shape, context)
     torch.set_num_threads(context.threads)
     with open_particles(joined) as source:

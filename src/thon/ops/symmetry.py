@@ -10,9 +10,11 @@ from __future__ import annotations
 import functools
 import math
 import re
+from typing import Annotated
 
 import numpy as np
 from jaxtyping import Float
+from pydantic import AfterValidator
 
 from thon.base.errors import InputError
 from thon.ops.rotation import rotation_about
@@ -67,6 +69,10 @@ def angular_distance(
     between = np.swapaxes(second, -1, -2) @ first
     trace = np.einsum("sij,...ji->...s", symmetry_rotations(symmetry), between).max(-1)
     return np.asarray(np.degrees(np.arccos(np.clip((trace - 1) / 2, -1, 1))))
+
+
+PointGroup = Annotated[str, AfterValidator(symmetry_name)]
+"""The name of a point group, as an option."""
 
 
 @functools.cache

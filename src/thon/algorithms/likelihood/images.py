@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol, Self
@@ -12,11 +11,9 @@ import torch
 from jaxtyping import Float, Int
 
 from thon.algorithms.likelihood.pixels import FourierPixels
+from thon.algorithms.likelihood.references import particle_mask
 from thon.data.particles import ParticleCtf, ParticleOptics
 from thon.ops.particle_ctf import odd_phase, particle_ctf
-
-EDGE = 5.0
-"""Width of the soft edge of the mask around a particle, px."""
 
 _FAINTEST = 1e-4  # mean C² of a shell
 _DARK = 0.03  # of it: smaller C² are left out; of a fine shell, they hold 0.1 % of what is known
@@ -125,7 +122,7 @@ def prepare_block(
         pixels: Pixels that take part.
         radius: Of the soft mask around the particle, px; none without.
     """
-    mask = 1.0 if radius is None else circular_mask(pixels.box, radius)
+    mask = 1.0 if radius is None else particle_mask(pixels.box, 2 * radius, 2)
     centred = torch.stack(
         [torch.roll(image, (-y, -x), (0, 1)) for image, (y, x) in zip(images, moves.tolist(), strict=True)]
     )
@@ -176,7 +173,7 @@ def mask_spread(pixels: FourierPixels, radius: float) -> Float[torch.Tensor, "sh
     shell = torch.full((pixels.box, pixels.box), pixels.shells - 1)
     for sign in (-1, 1):
         shell[sign * rows, sign * columns] = torch.from_numpy(pixels.shell)
-    window = torch.fft.fft2(circular_mask(pixels.box, radius).double()).abs().square()
+    window = torch.fft.fft2(particle_mask(pixels.box, 2 * radius, 2).double()).abs().square()
     blur = torch.fft.fft2(window / window.sum())
     parts = torch.stack([(shell == s).double() for s in range(pixels.shells)])
     blurred = torch.fft.ifft2(torch.fft.fft2(parts) * blur).real[:, rows, columns]
@@ -196,14 +193,6 @@ def straightening(group: ParticleOptics, pixels: FourierPixels) -> Float[torch.T
     """Phase factors that undo the odd aberrations of an optics group's images; None where there are none."""
     phase = odd_phase(torch.from_numpy(pixels.true_frequency), group)
     return None if phase is None else torch.stack([phase.cos(), -phase.sin()]).float()
-
-
-def circular_mask(box: int, radius: float) -> Float[torch.Tensor, "box box"]:
-    """One within a radius of the centre, px, with a soft edge outside it that ends within the box."""
-    axis = (torch.arange(box) - box // 2).float().square()
-    distance = (axis[:, None] + axis).sqrt()
-    radius = min(radius, box / 2 - EDGE)
-    return 0.5 + 0.5 * torch.cos(math.pi * ((distance - radius) / EDGE).clamp(0, 1))
 
 
 def times(

@@ -7,8 +7,9 @@ import torch
 from jaxtyping import Float, Int
 
 from thon.algorithms.likelihood.expectation import Expected, NoiseModel
-from thon.algorithms.likelihood.images import ImageSource, circular_mask, noise_left, transfer_function
+from thon.algorithms.likelihood.images import ImageSource, noise_left, transfer_function
 from thon.algorithms.likelihood.pixels import FourierPixels
+from thon.algorithms.likelihood.references import particle_mask
 from thon.base.errors import InputError
 from thon.data.particles import Particles
 
@@ -36,7 +37,7 @@ def first_noise(particles: Particles, source: ImageSource, extent: float, shells
         members = np.flatnonzero(particles.group == group)
         chosen = members[np.linspace(0, len(members) - 1, min(_SAMPLE, len(members))).astype(int)]
         pixels = FourierPixels.of(optics, extent, shells)
-        mask = circular_mask(optics.box, diameter / 2 / optics.pixel_size)
+        mask = particle_mask(optics.box, diameter / optics.pixel_size, 2)
         power, mean = np.zeros(shells), torch.zeros((2, len(pixels.index)), dtype=torch.float64)
         for first in range(0, len(chosen), 100):
             images = torch.from_numpy(np.ascontiguousarray(source.read(chosen[first : first + 100]), np.float32))
