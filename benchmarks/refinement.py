@@ -104,6 +104,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--symmetry", default="D2")
+    parser.add_argument("--alike", help="point group of the particles, where they are refined in a lower one")
     parser.add_argument("--mask", type=Path)
     parser.add_argument("--diameter", type=float, default=200.0)
     parser.add_argument("--seed", type=int, default=0)
@@ -132,7 +133,7 @@ def main() -> None:
         state = refine(blind, truth, pixel_size, options, arguments.seed)
         seconds = time.process_time() - begun
         print(compare_maps(torch.from_numpy(state.volume), torch.from_numpy(truth), pixel_size, mask))
-        print(compare_poses(state.poses, known, arguments.symmetry))
+        print(compare_poses(state.poses, known, arguments.alike or arguments.symmetry))
     print(f"{seconds:.0f} CPU s, {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.2f} GB")
 
 
