@@ -15,7 +15,8 @@ from thon.algorithms.class_ranking import (
     rank_classes,
     two_level_threshold,
 )
-from thon.algorithms.likelihood.classes import filter_shells, soft_mask
+from thon.algorithms.likelihood.classes import filter_shells
+from thon.algorithms.likelihood.references import particle_mask
 
 BOX, RADIUS = 48, 20.0
 
@@ -28,7 +29,7 @@ def smooth_noise(shells: int, seed: int = 1) -> np.ndarray:
 
 
 def disc() -> np.ndarray:
-    return soft_mask(BOX, 2 * RADIUS, 2).numpy()
+    return particle_mask(BOX, 2 * RADIUS, 2).numpy()
 
 
 def particle(scale: float = 1.0) -> np.ndarray:

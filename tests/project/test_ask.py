@@ -91,8 +91,10 @@ def test_costs_add_up_runs_and_say_what_has_no_price(priced: Project) -> None:
 
 
 def test_sql_reads_and_cannot_write(priced: Project) -> None:
-    statement = "SELECT job, value FROM numbers WHERE name LIKE 'res%' ORDER BY value;"
-    mine = f"SELECT job FROM jobs WHERE project = '{priced.id}' ORDER BY job"
+    # A facility's database holds other projects too.
+    ours = f"project = '{priced.id}'"
+    statement = f"SELECT job, value FROM numbers WHERE {ours} AND name LIKE 'res%' ORDER BY value;"
+    mine = f"SELECT job FROM jobs WHERE {ours} ORDER BY job"
     assert asked(priced, statement)[:1] == [("J002", 3.987)]
     for bad in (
         "DELETE FROM jobs",
