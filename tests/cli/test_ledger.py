@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Never
 
 import pyarrow.parquet as pq
 import pytest
@@ -156,6 +158,23 @@ class TestAsking:
         assert thon("records", "-o", project, "--parquet", "items.parquet", "--table", "items")[0] == 0
         assert pq.read_table("items.parquet").num_rows == 7
         assert thon("records", "-o", project)[0] == 2
+
+    def test_a_table_that_cannot_be_written_leaves_the_last_one(
+        self, thon: Run, project: str, here: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        assert thon("records", "-o", project, "--csv", "jobs.csv")[0] == 0
+        before = (here / "jobs.csv").read_text()
+        assert before.count("\n") == 6
+
+        def full(*_: object) -> Never:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr("thon.project.tables_out._chunks", full)
+        code, _, err = thon("records", "-o", project, "--csv", "jobs.csv")
+        assert code != 0
+        assert "No space left" in err
+        assert (here / "jobs.csv").read_text() == before
+        assert not list(here.glob(".*.part"))
 
     def test_jobs_and_reindex(self, thon: Run, project: str, here: Path) -> None:
         (here / "b.txt").unlink()

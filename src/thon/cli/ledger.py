@@ -137,8 +137,13 @@ def command_records(output: str | None, parquet: str | None, csv_file: str | Non
     with index_of(output) as index, index.reading() as connection:
         write = write_csv if parquet is None else write_parquet
         target = Path(parquet or csv_file or "")
-        with storing(target):
-            count = write(connection, index.project.id, table, target)
+        part = target.with_name(f".{target.name}.part")
+        try:
+            with storing(target):
+                count = write(connection, index.project.id, table, part)
+                part.replace(target)
+        finally:
+            part.unlink(missing_ok=True)
     click.echo(f"{target}: {count} rows of {table}")
 
 
