@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -213,6 +214,10 @@ def test_two_processes_find_the_same_bits_as_one(tmp_path: Path):
         np.testing.assert_array_equal(one, two)
     records = [(folder / "record.json").read_text() for folder in found]
     assert records[0] == records[1]
+    # The time of both processes counts, once.
+    run = json.loads((found[1].parents[1] / "job.json").read_text())
+    own = run["results"]["all"]["cpu_seconds"]
+    assert 1.1 * own < run["usage"]["cpu_seconds"] < 3 * own
 
 
 def test_a_state_of_other_particles_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

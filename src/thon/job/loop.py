@@ -5,14 +5,12 @@ from __future__ import annotations
 import itertools
 import multiprocessing
 import os
-import resource
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import replace
 from pathlib import Path
 
 from thon.base.errors import JobError
@@ -58,19 +56,11 @@ def _one_by_one(folder: JobFolder, items: list[str], resources: Resources) -> It
 
 
 def _together(folder: JobFolder, items: list[str], resources: Resources, workers: int) -> Iterator[Outcome]:
-    """Each item by several processes, whose time counts too."""
+    """Each item by several processes; the time of the others is the run's."""
     for item in items:
-        before = _cpu_of_children()
         with followed(folder, workers):
             outcome = run_item(folder.path, item, resources)
-        spent = outcome.result.cpu_seconds + _cpu_of_children() - before
-        yield replace(outcome, result=outcome.result.model_copy(update={"cpu_seconds": round(spent, 3)}))
-
-
-def _cpu_of_children() -> float:
-    """CPU seconds of processes that this one started and that have ended."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
+        yield outcome
 
 
 def _pooled(folder: JobFolder, items: list[str], resources: Resources, workers: int) -> Iterator[Outcome]:
