@@ -12,6 +12,7 @@ from thon.cli.faults import complain
 from thon.engine.run import Run, Start
 from thon.job.events import Event
 from thon.job.folder import JobFolder
+from thon.job.record import JobRecord
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -73,6 +74,7 @@ class BarTeller(Teller):
         super().__init__(show_traceback=show_traceback)
         self._bars: Progress | None = None
         self._tasks: dict[str | None, TaskID] = {}
+        self._told: set[str] = set()
 
     def __enter__(self) -> BarTeller:
         from rich.console import Console  # noqa: PLC0415
@@ -107,6 +109,7 @@ class BarTeller(Teller):
         match event.kind:
             case "started":
                 self._clear()
+                self._told.clear()
                 if event.items > 1:
                     total = bars.add_task("items", total=event.items, completed=event.finished, text="")
                     self._tasks[None] = total
@@ -117,9 +120,11 @@ class BarTeller(Teller):
                     task = self._tasks[event.item]
                     bars.update(task, completed=event.done, total=event.total, text=event.text)
             case "log":
-                self._say(f"  {event.item}: {event.text}", markup=False)
+                if self._is_new(event.text):
+                    self._say(f"  {event.item}: {event.text}", markup=False)
             case "warning":
-                self._say(f"  [yellow]warning[/yellow] {event.item}: {event.text}")
+                if self._is_new(event.text):
+                    self._say(f"  [yellow]warning[/yellow] {event.item}: {event.text}")
             case "item_done" | "item_failed":
                 self._end_item(event.item)
                 if event.kind == "item_done":
@@ -135,10 +140,9 @@ class BarTeller(Teller):
             many = sum(bool(result.results) for result in record.results.values())
             if many > NAMED:
                 print(f"{'Results':<12} {many} items: {shown(folder.outputs)}")
-                continue
-            for item, result in record.results.items():
-                for title, path in result.results.items():
-                    print(f"{title:<12} {item}: {shown(folder.path / path)}")
+            else:
+                _name_results(folder, record)
+            _tell_failed(folder, record)
         last = run.jobs[-1].read().results.values()
         if any(result.state == "done" for result in last) and not any(result.results for result in last):
             print(f"{'Results':<12} {shown(run.jobs[-1].outputs)}")
@@ -153,6 +157,12 @@ class BarTeller(Teller):
             self._bars.remove_task(task)
         if self._bars is not None and None in self._tasks:
             self._bars.advance(self._tasks[None])
+
+    def _is_new(self, text: str) -> bool:
+        """Whether no other item of the job has said the same."""
+        before = len(self._told)
+        self._told.add(text)
+        return len(self._told) > before
 
     def _clear(self) -> None:
         for task in self._tasks.values():
@@ -200,6 +210,19 @@ class JsonTeller(Teller):
 
     def _line(self, content: dict[str, Any]) -> None:
         print(json.dumps(content, ensure_ascii=False), flush=True)
+
+
+def _name_results(folder: JobFolder, record: JobRecord) -> None:
+    for item, result in record.results.items():
+        for title, path in result.results.items():
+            print(f"{title:<12} {item}: {shown(folder.path / path)}")
+
+
+def _tell_failed(folder: JobFolder, record: JobRecord) -> None:
+    """Say again at the end that items failed, for the lines that said it have long gone by."""
+    failed = sum(result.state == "failed" for result in record.results.values())
+    if failed:
+        print(f"{'Failed':<12} {failed} of {len(record.items)} items of {folder.path.name}", file=sys.stderr)
 
 
 def shown(path: Path) -> str:

@@ -70,13 +70,13 @@ def draw_scale_bar(axes: Axes, extent: float, columns: int, rows: int) -> None:
     for grow, colour in ((0.006 * rows, "black"), (0.0, "white")):
         patches.fill_between([left - grow, left + span + grow], foot - grow, foot + thick + grow, color=colour, lw=0)
     axes.text(
-        left + span / 2,
+        left,
         foot + thick + 0.016 * rows,
         length_text(length),
         color="white",
         fontsize=TEXT + 1,
         fontweight="bold",
-        ha="center",
+        ha="left",
         va="bottom",
         bbox={"facecolor": "black", "alpha": 0.55, "edgecolor": "none", "boxstyle": "round,pad=0.2"},
     )
