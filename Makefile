@@ -1,7 +1,7 @@
 # `make demo` and `make test` need nothing but Python 3.11 or newer: they set up everything else in .venv.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint docs bench services clean
+.PHONY: help demo test lint docs bench audit services clean
 SHELL := /bin/bash
 
 # The first Python that is new enough and can make virtual environments.
@@ -53,9 +53,11 @@ bench: $(VENV)/installed-bench ## Measure speed: achieved against the limit, and
 	$(BIN)/python benchmarks/alignment.py --size 1024
 	$(BIN)/python benchmarks/reconstruction.py
 
-services: ## Install the services that some tests use, from Debian's packages (as root)
-	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || { \
-		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends postgresql; }
+audit: $(VENV)/installed-audit ## Ask the database of known faults about every version that is used (needs a network)
+	$(BIN)/pip-audit --requirement constraints.txt --no-deps --disable-pip
+
+services: ## Install what some tests use, from Debian's packages (as root): PostgreSQL, Slurm, chromium
+	@tests/install_services.sh
 
 clean: ## Remove what was made here, the virtual environment too
 	rm -rf $(VENV) demo-output site build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from thon.cli.faults import complain
 from thon.engine.run import Run, Start
-from thon.job.events import Event
+from thon.job.events import Event, Log, Warned
 from thon.job.folder import JobFolder
 from thon.job.record import JobRecord
 
@@ -119,12 +119,8 @@ class BarTeller(Teller):
                 if event.item in self._tasks:
                     task = self._tasks[event.item]
                     bars.update(task, completed=event.done, total=event.total, text=event.text)
-            case "log":
-                if self._is_new(event.text):
-                    self._say(f"  {event.item}: {event.text}", markup=False)
-            case "warning":
-                if self._is_new(event.text):
-                    self._say(f"  [yellow]warning[/yellow] {event.item}: {event.text}")
+            case "log" | "warning":
+                self._pass_on(event)
             case "item_done" | "item_failed":
                 self._end_item(event.item)
                 if event.kind == "item_done":
@@ -158,11 +154,15 @@ class BarTeller(Teller):
         if self._bars is not None and None in self._tasks:
             self._bars.advance(self._tasks[None])
 
-    def _is_new(self, text: str) -> bool:
-        """Whether no other item of the job has said the same."""
-        before = len(self._told)
-        self._told.add(text)
-        return len(self._told) > before
+    def _pass_on(self, event: Log | Warned) -> None:
+        """Say what an item said, unless another item of the job has said the same."""
+        if event.text in self._told:
+            return
+        self._told.add(event.text)
+        if event.kind == "log":
+            self._say(f"  {event.item}: {event.text}", markup=False)
+        else:
+            self._say(f"  [yellow]warning[/yellow] {event.item}: {event.text}")
 
     def _clear(self) -> None:
         for task in self._tasks.values():
