@@ -85,13 +85,20 @@ def with_parents(project: Project, names: Collection[str]) -> list[str]:
 def obstacles(project: Project, record: JobRecord) -> Iterator[tuple[str, State]]:
     """The jobs that keep a job from running, and their states.
 
-    A job of which some items failed is as good as finished: those that take from it do so of what is done.
+    A job of which some items failed is as good as finished: those that take from it do so of what is done. One that
+    broke off before it had tried them all is not.
     """
     for name in sorted(parents_of(record)):
         folder = project.job(name)
         state = folder.state()
-        if state != "finished" and not (state == "failed" and folder.items()):
+        if state != "finished" and not (state == "failed" and _tried_all(folder)):
             yield name, state
+
+
+def _tried_all(folder: JobFolder) -> bool:
+    """Whether every item of a job has ended, and some are done."""
+    record = folder.read()
+    return record.results.keys() >= record.items.keys() and bool(folder.items())
 
 
 def hold(folder: JobFolder, because: str) -> None:
