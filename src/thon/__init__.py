@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from thon.algorithms.reconstruct import ReconstructOptions, reconstruct
     from thon.data.geometry import LocalField, TiltGeometry
     from thon.data.tilt_series import TiltSeries
+    from thon.web.client import connect
 
 # These take seconds to load; every face of thon must answer before that.
 for _name in ("torch", "numba", "scipy"):
@@ -25,6 +26,7 @@ _public = {
     "TiltGeometry": "thon.data.geometry",
     "LocalField": "thon.data.geometry",
     "TiltSeries": "thon.data.tilt_series",
+    "connect": "thon.web.client",
 }
 __all__ = [
     "AlignTiltsOptions",
@@ -33,6 +35,7 @@ __all__ = [
     "TiltGeometry",
     "TiltSeries",
     "align_tilt_series",
+    "connect",
     "reconstruct",
 ]
 

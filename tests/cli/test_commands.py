@@ -279,6 +279,7 @@ class TestLooking:
         assert "../a.txt has changed" in thon("show", "OUT/J001")[1]
 
     def test_the_schema_of_a_job_and_of_a_chain(self, thon: Run) -> None:
+        assert "--width" in thon("show", "smooth-numbers")[1]
         schema = json.loads(thon("show", "--schema", "smooth-numbers")[1])
         assert schema["takes"] == [{"name": "numbers", "type": "Numbers", "optional": False}]
         assert schema["options"]["properties"]["width"]["minimum"] == 1

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import thon.engine.run as engine_run
-import thon.engine.waiting as engine_waiting
+from tests.engine.lane_here import LaneHere
 from thon.cli.main import main
 from thon.job import hardware
 from thon.job.events import Event
@@ -47,7 +47,7 @@ def thon(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) ->
         return code
 
     monkeypatch.setattr(engine_run, "run_local", run_here)
-    monkeypatch.setattr(engine_waiting.run_waiting, "__kwdefaults__", {"launch": run_here})
+    monkeypatch.setattr("thon.engine.lane_open.LocalLane", lambda options, name: LaneHere())
 
     def run(*typed: str) -> tuple[int, str, str]:
         code = main(typed)

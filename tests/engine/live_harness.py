@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from thon.engine.live import run_live
+from thon.engine.live_crew import Crew
 from thon.engine.live_open import SessionRequest
 from thon.engine.live_options import LiveOptions
 from thon.engine.live_status import LiveStatus, Said
@@ -44,7 +45,13 @@ class Live:
         path.write_text(text)
         return path
 
-    def start(self, location: str | None = None, steps: dict[str, dict[str, Any]] | None = None, **live: Any) -> None:
+    def start(
+        self,
+        location: str | None = None,
+        steps: dict[str, dict[str, Any]] | None = None,
+        crew: Crew | None = None,
+        **live: Any,
+    ) -> None:
         given, self.code, self.error = steps or {}, None, None
         pairs = [(step, step.spec.options(**given.get(step.spec.name, {}))) for step in steps_of("session")]
         options, where = LiveOptions(**(QUICK | live)), location or str(self.source)
@@ -52,7 +59,7 @@ class Live:
 
         def run() -> None:
             try:
-                self.code, _ = run_live(self.project, request, self)
+                self.code, _ = run_live(self.project, request, self, crew)
             except BaseException as error:
                 self.error = error
 

@@ -7,12 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.engine.lane_here import LaneHere
 from thon.base.errors import InputError, StoreError
+from thon.engine.asked import ask_with_parents
 from thon.engine.graph import hold, in_order, parents_of, with_parents
-from thon.engine.local import Watch
+from thon.engine.lanes import Lanes
 from thon.engine.run import Run
-from thon.engine.waiting import Changes, add_job, clone, restart, run_waiting, sources_of, wants_of
-from thon.job.folder import JobFolder
+from thon.engine.scheduler import Scheduler
+from thon.engine.scheduler_front import Front, run_waiting
+from thon.engine.waiting import Changes, add_job, clone, restart, sources_of, wants_of
 from thon.job.iterations import kept_iterations
 from thon.job.record import RunSettings
 from thon.job.registry import load_job
@@ -46,13 +49,9 @@ def add(project: Project) -> Add:
     return new
 
 
-def here(folder: JobFolder, watch: Watch) -> int:
-    """Run a job in this process."""
-    return run_worker(folder)
-
-
 def run(project: Project, *names: str) -> Run:
-    return run_waiting(project, names, announce=lambda *_: None, watch=lambda *_: None, launch=here)
+    front = Front(Lanes(), lambda *_: None, lambda *_: None, open=lambda name, options: LaneHere())
+    return run_waiting(project, names, front)
 
 
 def states(project: Project) -> list[str]:
@@ -116,10 +115,17 @@ class TestRunning:
         chain(project, add)
         run(project, "J001")
         folder = project.job("J001")
-        folder.write(folder.read().model_copy(update={"state": "running"}))
+        finished = folder.read()
+        folder.write(finished.model_copy(update={"state": "running"}))
+        ask_with_parents(project, ["J002"])
+        scheduler = Scheduler(project, Lanes(), open=lambda name, options: LaneHere())
         with folder.lock():
-            assert run(project, "J002").exit_code == 1
-            assert states(project)[1] == "waiting"
+            scheduler.round()
+            assert scheduler.status()["J002"].words == "waits for J001"
+        folder.write(finished)
+        scheduler.close()
+        assert run(project, "J002").exit_code == 0
+        assert states(project) == ["finished", "finished", "waiting"]
 
     def test_an_input_that_is_gone_holds_it(self, project: Project, add: Add) -> None:
         chain(project, add)

@@ -28,7 +28,7 @@ class TestItems:
         place = folder.begin_item("a")
         (place / "x.mrc").write_bytes(b"12345")
         assert folder.items() == []
-        folder.commit_item("a", Tomogram("a", Volume(str(place / "x.mrc"), (1, 2, 3), 4.0)))
+        folder.commit_item("a", place, Tomogram("a", Volume(str(place / "x.mrc"), (1, 2, 3), 4.0)))
         assert folder.items() == ["a"]
         assert folder.output("a").volume.path == str(folder.outputs / "a" / "x.mrc")
         assert Path(folder.output("a").volume.path).read_bytes() == b"12345"
@@ -39,7 +39,7 @@ class TestItems:
         place = folder.begin_item("a")
         beside, outside = folder.root.parent / "raw.st", tmp_path / "elsewhere" / "raw.st"
         record = Tomogram("a", *(Volume(str(p), (1, 1, 1), 1.0) for p in (place / "x.mrc", beside, outside)))
-        folder.commit_item("a", record)
+        folder.commit_item("a", place, record)
         text = (folder.outputs / "a" / "record.json").read_text()
         assert str(folder.root) not in text
         assert '"../raw.st"' in text
@@ -54,26 +54,43 @@ class TestItems:
 
     def test_large_arrays_lie_beside_the_record(self, folder: JobFolder) -> None:
         array = np.random.default_rng(0).normal(size=(100, 100))
-        folder.begin_item("a")
-        folder.commit_item("a", array)
+        folder.commit_item("a", folder.begin_item("a"), array)
         assert (folder.outputs / "a" / "record.npz").exists()
         np.testing.assert_array_equal(folder.output("a"), array)
 
     def test_half_written_items_are_discarded_and_finished_ones_kept(self, folder: JobFolder) -> None:
-        for item in ("a", "b"):
-            (folder.begin_item(item) / "x").write_text(item)
-        folder.commit_item("a", None)
+        places = {item: folder.begin_item(item) for item in ("a", "b")}
+        for item, place in places.items():
+            (place / "x").write_text(item)
+        folder.commit_item("a", places["a"], None)
         folder.discard_unfinished()
         assert [path.name for path in folder.outputs.iterdir()] == ["a"]
 
     def test_a_missing_or_damaged_record(self, folder: JobFolder) -> None:
         with pytest.raises(StoreError, match="no finished item 'a'"):
             folder.output("a")
-        folder.begin_item("a")
-        folder.commit_item("a", None)
+        folder.commit_item("a", folder.begin_item("a"), None)
         (folder.outputs / "a" / "record.json").write_text('{"type": "Volu')
         with pytest.raises(StoreError, match="cannot be read"):
             folder.output("a")
+
+
+    def test_of_two_attempts_at_once_the_first_counts_and_leftovers_go_by_item(self, folder: JobFolder) -> None:
+        attempts = [folder.begin_item("a") for _ in range(3)]
+        for k, place in enumerate(attempts):
+            (place / "x").write_text(str(k))
+        folder.commit_item("a", attempts[1], None)
+        with pytest.raises(FileExistsError):
+            folder.commit_item("a", attempts[0], None)
+        assert (folder.outputs / "a" / "x").read_text() == "1"
+        other = folder.begin_item("a[b]")
+        folder.discard_attempts("a")
+        assert sorted(path.name for path in folder.outputs.iterdir()) == sorted([other.name, "a"])
+        # A live item that is made anew takes the place of what was there.
+        place = folder.begin_item("a")
+        (place / "x").write_text("new")
+        folder.settle_item("a", place)
+        assert (folder.outputs / "a" / "x").read_text() == "new"
 
 
 class TestDisk:

@@ -15,7 +15,7 @@ from thon.job.items_file import ItemLine, hash_inputs, read_items, with_items
 from thon.job.lines import append_line
 from thon.job.live_item import Task, run_task, run_tasks, stamp
 from thon.job.plan import Resources
-from thon.job.record import ItemResult, JobRecord, Reference, RunSettings, Software
+from thon.job.record import ItemResult, JobRecord, Reference, RunRecord, RunSettings, Software
 
 
 @pytest.fixture
@@ -103,7 +103,7 @@ class TestAttempt:
         real = folder.root.parent / "a.smp"
         asked = task(folder)
 
-        def written(self: JobFolder, item: str, record: object) -> str:
+        def written(self: JobFolder, place: Path, record: object) -> str:
             real.write_text("A 9 END")
             os.utime(real, ns=(asked.origins["../a.smp"][1],) * 2)
             return ""
@@ -113,6 +113,22 @@ class TestAttempt:
         assert (attempt.ending, attempt.line.result.message) == ("changed", "a file was written while it was read")
         assert folder.items() == []
         assert not list(folder.path.rglob(".tmp-*"))
+
+    def test_what_an_earlier_session_gave_out_does_not_replace_what_a_later_one_made(
+        self, folder: JobFolder, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        real = JobFolder.write_record
+
+        def taken_up(self: JobFolder, place: Path, yielded: object) -> str:
+            record = folder.head()
+            record.runs.append(RunRecord(started="later"))
+            folder.write(record)
+            return real(self, place, yielded)
+
+        monkeypatch.setattr(JobFolder, "write_record", taken_up)
+        attempt = run_task(task(folder))
+        assert (attempt.ending, folder.items()) == ("failed", [])
+        assert "another session" in attempt.line.result.message
 
     def test_a_fault_is_told_and_ends_a_row_of_tasks(self, folder: JobFolder) -> None:
         (folder.root.parent / "a.smp").write_text("A 1")

@@ -123,6 +123,10 @@ EXAMPLES: dict[str, Callable[[Path], list[str]]] = {
     "export-picks": lambda folder: _after(folder, "pick", str(_picked(folder)), "--diameter", "180"),
     "pick": lambda folder: [str(_picked(folder)), "--diameter", "180"],
     "import-coordinates": _coordinates,
+    "curate-picks": lambda folder: [
+        *_after(folder, "import-coordinates", *_coordinates(folder)),
+        *("--removed", "picked:1", "--added", "picked:80/90.5,picked:33/60"),
+    ],
     "extract": lambda folder: [*_after(folder, "import-coordinates", *_coordinates(folder)), "--box", "64"],
     "import-particles": _particles,
     "subset": lambda folder: [*_particles(folder), "--field", "defocus", "--minimum", "12000", "--number", "3"],

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from thon.base.errors import InputError
+from thon.cli.lanes import launch_of, on_lane
 from thon.cli.progress import make_teller
 from thon.cli.shell import JobName
 from thon.cli.typed import typed_command
@@ -24,11 +25,12 @@ _traceback = click.option("--traceback", is_flag=True, help="Show where an error
 
 @click.command("repeat", short_help="Do a job again, as a new job")
 @_job
+@on_lane
 @_project
 @_quiet
 @_json
 @_traceback
-def command_repeat(job: str, output: str | None, quiet: bool, as_json: bool, traceback: bool) -> int:
+def command_repeat(job: str, lane: str | None, output: str | None, quiet: bool, as_json: bool, traceback: bool) -> int:
     """Do a job again, as a new job with the same options, inputs and seed.
 
     Inputs that are not what they were are named.
@@ -39,18 +41,20 @@ def command_repeat(job: str, output: str | None, quiet: bool, as_json: bool, tra
     teller = make_teller(quiet=quiet, as_json=as_json, show_traceback=traceback)
     with teller:
         command = typed_command(folder.root)
-        again, code = repeat(folder, announce=teller.announce, watch=teller.watch, command=command)
+        launch = launch_of(Project(folder.root), teller, lane)
+        again, code = repeat(folder, announce=teller.announce, watch=teller.watch, command=command, launch=launch)
     teller.results(Run((again,), code))
     return code
 
 
 @click.command("resume", short_help="Go on with a job that was interrupted or failed")
 @_job
+@on_lane
 @_project
 @_quiet
 @_json
 @_traceback
-def command_resume(job: str, output: str | None, quiet: bool, as_json: bool, traceback: bool) -> int:
+def command_resume(job: str, lane: str | None, output: str | None, quiet: bool, as_json: bool, traceback: bool) -> int:
     """Go on with a job that was interrupted or failed.
 
     Finished items are kept; half-written ones and those that failed are done anew. To go on with a chain, give its
@@ -59,7 +63,8 @@ def command_resume(job: str, output: str | None, quiet: bool, as_json: bool, tra
     folder = named_job(job, output)
     teller = make_teller(quiet=quiet, as_json=as_json, show_traceback=traceback)
     with teller:
-        code = resume(folder, announce=teller.announce, watch=teller.watch)
+        launch = launch_of(Project(folder.root), teller, lane)
+        code = resume(folder, announce=teller.announce, watch=teller.watch, launch=launch)
     teller.results(Run((folder,), code))
     return code
 

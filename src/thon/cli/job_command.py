@@ -21,7 +21,7 @@ RUNNING = "Running"
 SHARED = "Options of several steps"
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 RESERVED = frozenset(
-    {"output", "dry-run", "quiet", "json", "traceback", "help", "help-all", "overwrite"}
+    {"output", "lane", "dry-run", "quiet", "json", "traceback", "help", "help-all", "overwrite"}
     | {flag.name for flag in flags_of(RunSettings)}
 )
 """Flags of every job; a job's option of the same name gets its step's word in front."""
@@ -188,6 +188,7 @@ def running_options(*, project: bool, without: Sequence[str] = ()) -> list[click
     )
     return [
         *([output] if project else []),
+        *([lane_option()] if project else []),
         *settings,
         click.Option(["--dry-run"], is_flag=True, help="Say what was understood and what it will take; write nothing."),
         click.Option(["-q", "--quiet"], is_flag=True, help="Say nothing but errors."),
@@ -202,6 +203,11 @@ def running_options(*, project: bool, without: Sequence[str] = ()) -> list[click
             help="Show all options, those for experts too.",
         ),
     ]
+
+
+def lane_option() -> click.Option:
+    """The click option that names a lane."""
+    return click.Option(["--lane"], metavar="NAME", help="Run it there (`thon lanes` lists them).  [default: here]")
 
 
 def _help_all(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
@@ -227,6 +233,7 @@ def _typed(steps: Sequence[StepFlags], values: dict[str, Any], record: type) -> 
         settings=read_options(RunSettings, [(flag, value) for flag, value in settings if was_given(value)]),
         output=Path(values["output"]) if values.get("output") else None,
         target=Path(values["target"]) if values.get("target") else None,
+        lane=values.get("lane"),
         overwrite=bool(values.get("overwrite")),
         dry_run=values["dry_run"],
         quiet=values["quiet"],

@@ -15,8 +15,8 @@ from rich.table import Table
 
 from thon.base.errors import InputError, StoreError
 from thon.cli.around import as_lines, in_project, index_of, project_of, with_traceback
-from thon.cli.plans import duration
 from thon.job.folder import storing
+from thon.job.told import duration, price
 from thon.project.ask import ask, costs, job_log, numbers_of
 from thon.project.project import Project
 
@@ -198,13 +198,6 @@ def when(row: dict[str, Any]) -> str:
 def machine(row: dict[str, Any]) -> str:
     """What a job ran on, in a word."""
     return str(row["instance"] or row["host"] or "")
-
-
-def price(amount: float | None, currency: str | None) -> str:
-    """Money for people; nothing where no price is known."""
-    if amount is None:
-        return ""
-    return f"{amount:.2f} {currency or ''}".rstrip() if amount >= 0.1 else f"{amount:.2g} {currency or ''}".rstrip()
 
 
 def escape(text: str) -> str:

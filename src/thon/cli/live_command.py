@@ -34,6 +34,7 @@ from thon.cli.typed import typed_command
 from thon.engine.dry_run import ItemPlan, dry_run, planned_inputs
 from thon.engine.inputs import Expanded
 from thon.engine.live import run_live
+from thon.engine.live_crew import lane_crew
 from thon.engine.live_inbox import Inbox
 from thon.engine.live_open import SessionRequest
 from thon.engine.live_options import LiveOptions
@@ -89,6 +90,7 @@ def _run(steps: Sequence[StepFlags], options: LiveOptions, values: dict[str, Any
         options=options,
         settings=_settings(options, values),
         ports={key.split("_", 2)[2]: value for key, value in values.items() if key.startswith("port_") and value},
+        lane=values.get("lane") or "",
     )
     output = Path(values["output"]) if values.get("output") else None
     if values["dry_run"]:
@@ -98,7 +100,7 @@ def _run(steps: Sequence[StepFlags], options: LiveOptions, values: dict[str, Any
     request = replace(request, command=typed_command(project.root))
     view = make_view(quiet=values["quiet"], as_json=values["as_json"])
     with _hearing_signals(), view:
-        code, given_up = run_live(project, request, view)
+        code, given_up = run_live(project, request, view, lane_crew(project.root, request))
     if values["as_json"]:
         failed = [{"step": one.step, "item": one.item, "message": one.message} for one in given_up]
         click.echo(json.dumps({"kind": "results", "exit_code": code, "failed": failed}, ensure_ascii=False))

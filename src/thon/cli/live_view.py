@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from thon.cli.plans import duration
 from thon.engine.live_status import LiveStatus, Said, StageStatus
+from thon.job.told import duration
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -114,7 +114,7 @@ def drawn(status: LiveStatus, last: list[Said]) -> RenderableType:
     from rich.text import Text  # noqa: PLC0415
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("step", "waiting", "running", "done", "failed", "per hour", "time left"):
+    for column in ("step", "waiting", "running", "done", "rejected", "failed", "per hour", "time left"):
         table.add_column(column, justify="left" if column == "step" else "right")
     for stage in status.stages:
         table.add_row(*_row(stage))
@@ -133,7 +133,8 @@ def _row(stage: StageStatus) -> tuple[str, ...]:
     rate = "" if stage.per_hour is None else f"{stage.per_hour:.0f}"
     left = "" if not stage.seconds_left else duration(stage.seconds_left)
     failed = f"[red]{stage.failed}[/]" if stage.failed else "0"
-    return stage.title, str(stage.waiting), str(stage.running), str(stage.done), failed, rate, left
+    rejected = str(stage.rejected)
+    return stage.title, str(stage.waiting), str(stage.running), str(stage.done), rejected, failed, rate, left
 
 
 def _escaped(text: str) -> str:

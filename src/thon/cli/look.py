@@ -14,15 +14,15 @@ from thon.base.errors import ThonError
 from thon.cli.again import named_job
 from thon.cli.around import as_lines, index_of, with_traceback
 from thon.cli.ledger import COLOURS, escape, plain_table, print_table, state_now
-from thon.cli.plans import duration
 from thon.cli.progress import shown
 from thon.cli.shell import JobName
 from thon.engine.steps import steps_of
 from thon.job.folder import JobFolder
 from thon.job.plan import size_text
 from thon.job.record import JobRecord
-from thon.job.registry import load, load_job
+from thon.job.registry import listings, load, load_job
 from thon.job.spec import Chain, JobSpec
+from thon.job.told import duration
 from thon.project.ask import job_log
 from thon.project.project import Project
 from thon.project.request import changed_inputs, stored_options
@@ -75,9 +75,15 @@ def told(changes: list[str]) -> str:
 @click.option("--json", "as_json", is_flag=True, help="Print the job's record as JSON.")
 @click.option("--traceback", is_flag=True, help="Show where an error came from.")
 def command_show(job: str, output: str | None, schema: bool, events: bool, as_json: bool, traceback: bool) -> None:
-    """Show a job: options that differ from the defaults, inputs, outputs, what it took, what it said."""
+    """Show a job: options that differ from the defaults, inputs, outputs, what it took, what it said.
+
+    Of a job type, show all of its options.
+    """
     if schema:
         click.echo(json.dumps(type_schema(job), indent=1, ensure_ascii=False))
+        return
+    if job in listings() and not Path(job).exists():
+        _show_type(job)
         return
     folder = named_job(job, output)
     record = folder.read().model_copy(update={"state": folder.state()})
@@ -88,6 +94,14 @@ def command_show(job: str, output: str | None, schema: bool, events: bool, as_js
             click.echo(event.model_dump_json(exclude_none=True))
     else:
         _show(folder, record)
+
+
+def _show_type(name: str) -> None:
+    from thon.cli.job_command import CONTEXT, job_command  # noqa: PLC0415
+
+    with click.Context(job_command(name), info_name=f"thon {name}", **CONTEXT) as context:
+        context.meta["thon.help_all"] = True
+        click.echo(context.get_help())
 
 
 def type_schema(name: str) -> dict[str, Any]:

@@ -12,12 +12,17 @@ from thon.base.options import Options
 from thon.cli.again import named_job
 from thon.cli.around import in_project, index_of, jobs_of, number_of, project_of, with_traceback
 from thon.cli.flags import change_options, flags_of
+from thon.cli.lanes import front_of, on_lane
 from thon.cli.progress import Teller, make_teller
 from thon.cli.shell import JobName
 from thon.cli.typed import typed_command
+from thon.engine.append import append
+from thon.engine.asked import asked_of
 from thon.engine.graph import waiting_jobs
 from thon.engine.inputs import is_job
-from thon.engine.waiting import Changes, clone, restart, run_waiting, sources_of, valid_options
+from thon.engine.run import Run
+from thon.engine.scheduler_front import run_waiting
+from thon.engine.waiting import Changes, clone, restart, sources_of, valid_options
 from thon.engine.workflow import add_workflow, read_workflow
 from thon.engine.workflow_export import export, write_workflow
 from thon.job.folder import JobFolder, storing, write_whole
@@ -40,6 +45,7 @@ _inputs = click.option(
 @click.option("--after", multiple=True, type=JobName(), metavar="JOB", help="Wait for this job too.")
 @click.option("--iteration", type=int, help="Begin at this iteration of JOB, where JOB has kept it.")
 @_run
+@on_lane
 @in_project
 @_quiet
 @_json
@@ -52,6 +58,7 @@ def command_clone(
     after: tuple[str, ...],
     iteration: int | None,
     run: bool,
+    lane: str | None,
     output: str | None,
     quiet: bool,
     as_json: bool,
@@ -70,42 +77,86 @@ def command_clone(
     changed = Changes(_changed(folder, changes), wants or None, iteration, others)
     new = clone(folder, changed, typed_command(project.root))
     teller = make_teller(quiet=quiet, as_json=as_json, show_traceback=traceback)
-    return _run_now(project, [new], teller) if run else _tell(project, [new])
+    return _run_now(project, [new], teller, lane) if run else _tell(project, [new])
+
+
+@click.command("append", short_help="Do what is new, taking over what an earlier job has finished")
+@click.argument("job", type=JobName(), metavar="JOB")
+@_inputs
+@click.option("--after", multiple=True, type=JobName(), metavar="JOB", help="Wait for this job too.")
+@_run
+@on_lane
+@in_project
+@_quiet
+@_json
+@with_traceback
+def command_append(
+    job: str,
+    *,
+    inputs: tuple[str, ...],
+    after: tuple[str, ...],
+    run: bool,
+    lane: str | None,
+    output: str | None,
+    quiet: bool,
+    as_json: bool,
+    traceback: bool,
+) -> int:
+    """Make a new job like JOB with more inputs: what JOB has finished is taken over, and only what is new is done.
+
+    `thon append J001 --input movie=/data/today`, then `thon append J002 --input movie=J005`, where J005 has grown from
+    what J002 took.
+    """
+    folder = named_job(job, output)
+    project = Project(folder.root)
+    check_writable(project)
+    wants = {name: sources_of(texts, project) for name, texts in _pairs(inputs).items()}
+    others = [number_of(other) for other in jobs_of(project, after)]
+    new = append(folder, wants, typed_command(project.root), others)
+    teller = make_teller(quiet=quiet, as_json=as_json, show_traceback=traceback)
+    return _run_now(project, [new], teller, lane) if run else _tell(project, [new])
 
 
 @click.command("restart", short_help="Do a job that did not finish from its beginning")
 @click.argument("job", type=JobName(), metavar="JOB")
 @_run
+@on_lane
 @in_project
 @_quiet
 @_json
 @with_traceback
-def command_restart(job: str, run: bool, output: str | None, quiet: bool, as_json: bool, traceback: bool) -> int:
+def command_restart(
+    job: str, run: bool, lane: str | None, output: str | None, quiet: bool, as_json: bool, traceback: bool
+) -> int:
     """Do a job that failed or was interrupted anew: what is done of it, and its checkpoints, are removed first."""
     folder = named_job(job, output)
     project = Project(folder.root)
     restart(folder)
     teller = make_teller(quiet=quiet, as_json=as_json, show_traceback=traceback)
-    return _run_now(project, [folder], teller) if run else _tell(project, [folder])
+    return _run_now(project, [folder], teller, lane) if run else _tell(project, [folder])
 
 
 @click.command("run", short_help="Run jobs that wait, each when those before it are finished")
 @click.argument("jobs", nargs=-1, type=JobName(), metavar="[JOB]...")
+@on_lane
 @in_project
 @_quiet
 @_json
 @with_traceback
-def command_run(jobs: tuple[str, ...], output: str | None, quiet: bool, as_json: bool, traceback: bool) -> int:
-    """Run the jobs that wait, or those named, and those that they wait for.
+def command_run(
+    jobs: tuple[str, ...], lane: str | None, output: str | None, quiet: bool, as_json: bool, traceback: bool
+) -> int:
+    """Run the jobs that wait, or those named, and those that they wait for, several at once where there is room.
 
-    What waits for a job that failed is held; once that is mended, give the command again.
+    What waits for a job that failed is held; once that is mended, give the command again. A job that was asked for and
+    cut short is taken up where it stopped. Where a server runs the project's jobs, it is asked to, and followed.
     """
     project = project_of(output)
     folders = jobs_of(project, jobs)
     for folder in folders:
-        if folder.head().id not in waiting_jobs(project):
+        if folder.head().id not in waiting_jobs(project) and asked_of(folder) is None:
             raise InputError("this job does not wait", path=folder.path, got=folder.state(), mend="`thon resume` it")
-    return _run_now(project, folders, make_teller(quiet=quiet, as_json=as_json, show_traceback=traceback))
+    return _run_now(project, folders, make_teller(quiet=quiet, as_json=as_json, show_traceback=traceback), lane)
 
 
 @click.group("workflow", short_help="Write a project's jobs as a template, or run one", no_args_is_help=True)
@@ -142,6 +193,7 @@ def export_workflow(
 @click.option("-o", "--output", "--project", type=click.Path(), metavar="FOLDER", help="The project; made if missing.")
 @_inputs
 @_run
+@on_lane
 @_quiet
 @_json
 @with_traceback
@@ -150,6 +202,7 @@ def run_workflow(
     output: str | None,
     inputs: tuple[str, ...],
     run: bool,
+    lane: str | None,
     quiet: bool,
     as_json: bool,
     traceback: bool,
@@ -160,29 +213,27 @@ def run_workflow(
     check_writable(project)
     folders = add_workflow(project, workflow, _pairs(inputs), typed_command(project.root))
     teller = make_teller(quiet=quiet, as_json=as_json, show_traceback=traceback)
-    return _run_now(project, folders, teller) if run else _tell(project, folders)
+    return _run_now(project, folders, teller, lane) if run else _tell(project, folders)
 
 
-def _run_now(project: Project, folders: Sequence[JobFolder], teller: Teller) -> int:
+def _run_now(project: Project, folders: Sequence[JobFolder], teller: Teller, lane: str | None) -> int:
     names = [number_of(folder) for folder in folders]
     with teller:
-        run = run_waiting(project, names, announce=teller.announce, watch=teller.watch)
+        run = run_waiting(project, names, front_of(project, teller), lane=lane)
     states = {folder: folder.marked_state() for folder in run.jobs}
     for folder, state in states.items():
         if state == "held":
             reason = [event.text for event in folder.events() if event.kind == "log" and event.item is None][-1]
             click.echo(f"{folder.path.name} is {reason}", err=True)
-        elif state == "waiting":
-            click.echo(f"{folder.path.name} waits for a job that is not run here", err=True)
     done = tuple(folder for folder, state in states.items() if state not in ("held", "waiting"))
     if done:
-        teller.results(type(run)(done, run.exit_code))
+        teller.results(Run(done, run.exit_code))
     return run.exit_code
 
 
 def _tell(project: Project, folders: Sequence[JobFolder]) -> int:
     for folder in folders:
-        click.echo(f"{folder.path.name} waits; `thon run` runs it")
+        click.echo(f"{folder.path.name} waits; `thon run {number_of(folder)}` runs it")
     return 0
 
 

@@ -12,6 +12,7 @@ import click
 
 from thon.engine.dry_run import ItemPlan
 from thon.job.plan import Plan, Resources, size_text
+from thon.job.told import duration
 
 
 def print_plans(
@@ -91,10 +92,3 @@ def free_disk(where: Path) -> int:
     """Bytes free on the disk that holds this folder, or would hold it."""
     folder = next(path for path in (where.absolute(), *where.absolute().parents) if path.is_dir())
     return shutil.disk_usage(folder).free
-
-
-def duration(seconds: float) -> str:
-    """Seconds for people."""
-    if seconds < 90:
-        return f"{seconds:.0f} s" if seconds >= 10 or seconds == 0 else f"{seconds:.1f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -11,6 +11,7 @@ from typing import Any
 from thon.base.errors import InputError
 from thon.base.options import Options
 from thon.cli.flags import Flag, read_options
+from thon.cli.lanes import launch_of
 from thon.cli.plans import print_plans
 from thon.cli.progress import Teller, make_teller
 from thon.cli.typed import typed_command
@@ -36,6 +37,7 @@ class Typed:
         settings: How to run.
         output: The project's folder.
         target: The new file of a standalone tool.
+        lane: Where to run; here unless given.
         overwrite: Whether that may be replaced.
         dry_run: Only say what would be done.
         quiet: Say nothing but errors.
@@ -50,6 +52,7 @@ class Typed:
     settings: RunSettings
     output: Path | None
     target: Path | None
+    lane: str | None
     overwrite: bool
     dry_run: bool
     quiet: bool
@@ -87,6 +90,7 @@ def run_command(typed: Typed) -> int:
             watch=teller.watch,
             connect=lambda spec, items: connect_ports(spec, items, typed.ports, project),
             command=typed_command(project.root),
+            launch=launch_of(project, teller, typed.lane),
         )
     teller.results(run)
     return run.exit_code

@@ -12,14 +12,14 @@ from rich.console import Console
 
 from thon.base.errors import InputError, StoreError
 from thon.cli.around import in_project, index_of, with_traceback
-from thon.cli.ledger import escape, price, state_now
+from thon.cli.ledger import escape, state_now
 from thon.cli.look import differing
-from thon.cli.plans import duration
 from thon.cli.shell import JobOrFile
 from thon.engine.inputs import is_job, job_of
 from thon.job.folder import JobFolder
 from thon.job.plan import size_text
 from thon.job.record import JobRecord
+from thon.job.told import duration, price
 from thon.project.history import History, Origin, find_origin, trace
 from thon.project.project import Project
 from thon.project.request import changed_inputs

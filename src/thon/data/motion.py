@@ -15,6 +15,9 @@ from jaxtyping import Float
 from thon.base.errors import InputError
 from thon.data.geometry import spline_basis
 
+EARLY = 4.0
+"""Exposure during which a specimen moves most, e/Å²."""
+
 
 @dataclass(frozen=True)
 class PolynomialMotion:
@@ -123,3 +126,11 @@ class FrameMotion:
         """Length of the path from the first frame to each, Å."""
         steps = np.linalg.norm(np.diff(self.displacement, axis=0), axis=1)
         return np.concatenate([[0.0], np.cumsum(steps)])
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """The length of the whole path, and of its part during the first 4 e/Å², Å."""
+        path = self.travelled
+        begun = np.arange(1, len(path)) * self.frame_exposure <= EARLY
+        early = {"early": float(path[1:][begun][-1])} if begun.any() else {}
+        return {"total": float(path[-1]), **early}

@@ -6,22 +6,28 @@ the job folders, so the session itself may be killed at any moment.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import platform
 import queue
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from thon.base.errors import InputError, StoreError, ThonError
+from thon.engine.live_control import CONTROL, Ear, LiveControl, write_control
+from thon.engine.live_crew import Crew, LocalCrew
 from thon.engine.live_flow import Flow
 from thon.engine.live_groups import Group
 from thon.engine.live_inbox import Found, Inbox
 from thon.engine.live_open import SessionRequest, ask_first, hold_project, open_stages
+from thon.engine.live_records import close_record, open_record, shares, tell_started
+from thon.engine.live_series import Point, Series
 from thon.engine.live_sources import Source, open_source
 from thon.engine.live_stage import Failure, Stage
 from thon.engine.live_status import (
@@ -32,33 +38,36 @@ from thon.engine.live_status import (
     Voice,
     failures,
     group_statuses,
+    rejections,
     stage_status,
 )
 from thon.engine.live_watch import Watcher
-from thon.engine.pool import WorkerPool
+from thon.engine.pool import Pool, WorkerPool
 from thon.engine.run import worst
 from thon.job.energy import EnergyMeter
-from thon.job.events import Failed, Finished, Interrupted, Started
 from thon.job.folder import JobFolder
 from thon.job.item import as_thon_error, disk_is_full
 from thon.job.items_file import ItemLine
 from thon.job.live_item import Attempt, Ending, Task, run_tasks
-from thon.job.machine import devices, held_gpus, now, resources, share
 from thon.job.nvml import open_gpus
 from thon.job.plan import Resources
 from thon.job.record import ItemResult
-from thon.job.runs import RunEnding, begin_run, close_killed, end_run
 from thon.project.project import Project
-
-LIBRARIES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
-"""Variables that tell numerical libraries how many threads to start; a worker has one."""
 
 TICK = 0.2
 """Longest time between two rounds, s."""
 
 
-def run_live(project: Project, request: SessionRequest, view: View) -> tuple[int, list[Failure]]:
+def run_live(
+    project: Project, request: SessionRequest, view: View, crew: Crew | None = None
+) -> tuple[int, list[Failure]]:
     """Run a live session until nothing has come for the idle time; returns the exit code and what was given up.
+
+    Args:
+        project: Where to write.
+        request: What to do.
+        view: Whoever shows it.
+        crew: Workers on other machines; processes on this one unless given.
 
     Raises:
         KeyboardInterrupt: It was stopped; the same request continues.
@@ -67,13 +76,15 @@ def run_live(project: Project, request: SessionRequest, view: View) -> tuple[int
     source = open_source(request.location, request.options, project.root)
     with hold_project(project.root) as hold, ExitStack() as held:
         ask_first(request, source.folder)
+        if (project.root / CONTROL).exists():
+            write_control(project.root, paused=False, stop=False, workers=None)
         stages = open_stages(project, request, source.location)
         for stage in stages:
             held.enter_context(stage.folder.lock())
             stage.folder.await_pool()
             for folder in (stage.folder, JobFolder(stage.folder.path, interim=True)):
                 folder.discard_unfinished()
-        Session(project, request, source, stages, view).run(hold)
+        Session(project, request, source, stages, view, crew or LocalCrew(request, hold)).run()
     given_up = failures(stages)
     return worst([one.exit_code for one in given_up]), given_up
 
@@ -87,79 +98,92 @@ class Session:
         source: Where files come from.
         stages: The steps.
         view: Whoever shows it.
+        crew: Whoever does the items.
     """
 
-    def __init__(self, project: Project, request: SessionRequest, source: Source, stages: Sequence[Stage], view: View):
+    def __init__(
+        self,
+        project: Project,
+        request: SessionRequest,
+        source: Source,
+        stages: Sequence[Stage],
+        view: View,
+        crew: Crew,
+    ):
         options = request.options
         watcher = Watcher(source, options.settle)
         first = stages[0]
         self._project, self._options, self._source, self._stages = project, options, source, stages
         self._inbox = Inbox(first.spec, first.options, source, watcher, project.root, keep=options.keep_fetched)
-        self._workers = options.workers or len(os.sched_getaffinity(0))
-        whole = resources(request.settings, max(stage.spec.gpus for stage in stages))
-        self._allowed = share(Resources(self._workers, whole.memory, whole.device), self._workers)
-        self._devices = itertools.cycle(devices(whole.device))
+        self._crew, self._lane = crew, request.lane
+        self._devices = itertools.cycle(crew.devices)
         self._voice = Voice(project.root, view)
-        self._flow = Flow(stages, self._inbox, options, say=self._voice.say, store=self._store, allowed=self._resources)
+        self._ear = Ear(project.root)
+        self._control = self._ear.listen() or LiveControl()
+        self._series = Series(project.root)
+        self._flow = Flow(
+            stages,
+            self._inbox,
+            options,
+            say=self._voice.say,
+            store=self._store,
+            allowed=self._resources,
+            thresholds=self._control.thresholds,
+        )
         self._ended: queue.SimpleQueue[tuple[_Given, Future[list[Attempt]]]] = queue.SimpleQueue()
+        self._pool: Pool = WorkerPool(0)
         self._in_flight = self._interims = 0
+        self._at: Counter[int] = Counter()
         self._state: State = "starting"
         self._message = ""
         self._started, self._files, self._awaited, self._asked = time.time(), 0, 0, False
-        self._last_news = self._next_look = self._published = 0.0
+        self._last_news = self._next_look = self._next_heed = self._published = 0.0
         self._looking: Future[Found] | None = None
         self._paused: float | None = None
         self._probing = False
         self._faults: set[str] = set()
 
-    def run(self, hold: Path) -> None:
+    def run(self) -> None:
         """Run until it is over.
 
         Raises:
             KeyboardInterrupt: It was stopped.
         """
         begun = time.monotonic()
-        self._begin()
-        self._meter = EnergyMeter(open_gpus() if self._allowed.device.startswith("cuda") else ())
-        self._pool = WorkerPool(self._workers, environment=dict.fromkeys(LIBRARIES, "1"), hold=hold)
+        runs = self._begin()
+        self._meter = EnergyMeter(open_gpus() if self._crew.gpus_here else ())
         self._looker = ThreadPoolExecutor(1, thread_name_prefix="look")
         try:
-            self._work()
+            with self._crew.at_work(runs) as self._pool:
+                self._work()
         except BaseException as error:
             stopped = isinstance(error, KeyboardInterrupt)
             self._state = "interrupted" if stopped else "broken"
             self._message = "" if stopped else str(as_thon_error(error, self._project.root))
-            self._pool.stop()
             raise
         else:
             self._state = "ended"
-            self._pool.shutdown()
         finally:
             self._looker.shutdown(wait=False, cancel_futures=True)
             self._end(time.monotonic() - begun)
 
-    def _begin(self) -> None:
-        self._voice.say("log", f"Session on {self._source.location}, {self._workers} workers")
-        for stage in self._stages:
-            record = stage.folder.head()
-            close_killed(stage.folder, record)
-            shown = {"threads": self._workers, "memory": self._allowed.memory * self._workers}
-            shown |= {"device": self._allowed.device if stage.spec.gpus else "cpu"}
-            state = {"state": "running", "started": record.started or now(), "ended": None}
-            record = record.model_copy(update=shown | state)
-            begin_run(record, gpus=held_gpus(self._allowed.device, stage.spec.gpus))
-            stage.folder.write(record)
+    def _begin(self) -> dict[Path, str]:
+        """Take the jobs up; returns when the run of each began."""
+        where = f" on {self._lane}" if self._lane else ""
+        self._voice.say("log", f"Session on {self._source.location}, {self._crew.size} workers{where}")
+        runs = {stage.folder.path: open_record(stage, self._crew) for stage in self._stages}
         known = self._flow.restore(time.monotonic())
         for stage in self._stages:
-            host = platform.node()
-            stage.folder.emit(Started(host=host, pid=os.getpid(), items=len(stage.entries), finished=stage.done))
+            tell_started(stage)
         if known:
             self._voice.say("log", f"Continued: {known} items were there before")
         self._state, self._last_news = "running", time.monotonic()
+        return runs
 
     def _work(self) -> None:
         while True:
             moment = time.monotonic()
+            self._heed(moment)
             self._look(moment)
             self._collect(moment)
             self._flow.close_groups(moment, nothing_comes=self._nothing_comes(moment))
@@ -168,6 +192,33 @@ class Session:
             if self._is_over(moment):
                 return
             self._wait()
+
+    def _heed(self, moment: float) -> None:
+        """Do what the session is told, about once a second.
+
+        Raises:
+            KeyboardInterrupt: It is told to stop.
+        """
+        if moment < self._next_heed:
+            return
+        self._next_heed = moment + 1.0
+        try:
+            told = self._ear.listen()
+        except StoreError as error:
+            self._fault(str(error))
+            return
+        if told is None:
+            return
+        before, self._control = self._control, told
+        if told.stop:
+            raise KeyboardInterrupt
+        if told.paused != before.paused:
+            self._voice.say("log", "Paused: nothing new is begun" if told.paused else "Goes on")
+        if told.workers != before.workers:
+            self._pool.resize(told.workers or self._crew.size)
+            self._voice.say("log", f"{self._pool.workers} workers from now on")
+        if told.thresholds != before.thresholds:
+            self._flow.judge(told.thresholds, moment)
 
     def _look(self, moment: float) -> None:
         """Start to look at the source, or take in what was seen."""
@@ -215,6 +266,7 @@ class Session:
             except queue.Empty:
                 return
             self._in_flight -= 1
+            self._at[given.step] -= 1
             attempts = _attempts(given, future)
             self._note_disk(attempts[-1], moment)
             if given.group is not None:
@@ -222,28 +274,47 @@ class Session:
                 self._flow.finish_interim(given.group, attempts)
             else:
                 self._flow.finish(given.step, given.tasks[0].item, attempts[0], moment)
+                self._note(given, attempts[0])
+
+    def _note(self, given: _Given, attempt: Attempt) -> None:
+        """Take down for the plots what was done; plots may miss what a full disk refuses."""
+        stage, item, result = self._stages[given.step], given.tasks[0].item, attempt.line.result
+        if attempt.ending == "done":
+            rejected = item in stage.rejected
+            point = Point(
+                time=time.time(),
+                step=stage.spec.name,
+                item=item,
+                seconds=result.seconds,
+                values=result.values,
+                rejected=rejected,
+            )
+            with contextlib.suppress(OSError, StoreError):
+                self._series.add(point)
 
     def _dispatch(self, moment: float) -> None:
         """Give tasks to the workers that have none; on a full disk one at a time, to see whether it is still full."""
-        if self._paused is not None and (moment < self._paused or self._in_flight):
+        self._pool.want(self._in_flight + (0 if self._control.paused else self._flow.waiting))
+        if self._control.paused or (self._paused is not None and (moment < self._paused or self._in_flight)):
             return
-        limit = 1 if self._paused is not None else self._workers
+        limit = 1 if self._paused is not None else self._pool.room
         while self._in_flight < limit:
             found = self._flow.take(moment)
             if found is None:
                 break
             self._submit(_Given(found[0], [found[1]]))
-        spare = max(self._workers - 1, 1) - self._interims
+        spare = max(self._pool.room - 1, 1) - self._interims
         while self._in_flight < limit and spare > 0 and not self._nothing_comes(moment):
             grown = self._flow.take_interim()
             if grown is None:
                 return
             self._interims += 1
             spare -= 1
-            self._submit(_Given(-1, grown[1], grown[0]))
+            self._submit(_Given(self._flow.gathers, grown[1], grown[0]))
 
     def _submit(self, given: _Given) -> None:
         self._in_flight += 1
+        self._at[given.step] += 1
         self._probing = self._paused is not None
         future = self._pool.submit(run_tasks, given.tasks)
         future.add_done_callback(lambda ended: self._ended.put((given, ended)))
@@ -262,11 +333,12 @@ class Session:
         return quiet and self._asked and not self._awaited
 
     def _is_over(self, moment: float) -> bool:
-        return self._nothing_comes(moment) and not self._in_flight and not self._flow.is_busy
+        idle = self._nothing_comes(moment) and not self._in_flight
+        return idle and not self._flow.is_busy and not self._control.paused
 
     def _resources(self, stage: Stage) -> Resources:
         device = next(self._devices) if stage.spec.gpus else "cpu"
-        return Resources(self._allowed.threads, self._allowed.memory, device)
+        return replace(self._crew.resources, device=device)
 
     def _note_disk(self, attempt: Attempt, moment: float) -> None:
         """Pause while the disk is full."""
@@ -315,9 +387,10 @@ class Session:
     def status(self) -> LiveStatus:
         """How the session stands."""
         moment = time.monotonic()
+        paused = self._control.paused and self._state == "running"
         return LiveStatus(
-            state=self._state,
-            message=self._message,
+            state="paused" if paused else self._state,
+            message="nothing new is begun" if paused else self._message or self._pool.reason,
             source=self._source.location,
             started=self._started,
             updated=time.time(),
@@ -326,9 +399,13 @@ class Session:
             files=self._files,
             items=len(self._inbox.items),
             awaited=self._awaited,
-            workers=self._workers,
-            stages=tuple(stage_status(stage, moment) for stage in self._stages),
+            workers=self._pool.room,
+            workers_asked=self._pool.workers,
+            lane=self._lane,
+            stages=tuple(stage_status(stage, moment, self._at[k]) for k, stage in enumerate(self._stages)),
             groups=group_statuses(self._flow),
+            rejections=tuple(rejections(self._stages)[-SHOWN:]),
+            thresholds=tuple(one.model_dump() for one in self._control.thresholds),
             failures=tuple(failures(self._stages)[-SHOWN:]),
             said=tuple(self._voice.latest),
         )
@@ -336,39 +413,15 @@ class Session:
     def _end(self, seconds: float) -> None:
         """Close the jobs' records, and say how it went."""
         energy = self._meter.stop()
-        for stage in self._stages:
+        for stage, part in zip(self._stages, shares(self._stages), strict=True):
             stage.folder.discard_unfinished()
-            self._close(stage, seconds, energy)
+            close_record(stage, part, seconds, energy, ended=self._state == "ended")
         lost = failures(self._stages)
         done = ", ".join(f"{stage.spec.name} {stage.done}" for stage in self._stages)
         self._voice.say("log", f"Session {self._state}. Done: {done}. Failed: {len(lost)}")
         for one in lost:
             self._voice.say("error", f"{one.step} {one.item}: {one.message}")
         self._publish(float("inf"))
-
-    def _close(self, stage: Stage, seconds: float, energy: float | None) -> None:
-        codes = [failure.exit_code for failure in stage.failures.values()]
-        record = stage.folder.head()
-        state: RunEnding = "interrupted" if self._state != "ended" else "failed" if codes else "finished"
-        record.state, record.ended = state, now()
-        share = self._share(stage)
-        joules = None if energy is None else round(energy * share, 3)
-        took = stage.took.model_copy(update={"seconds": round(seconds, 3), "energy": joules})
-        end_run(record, state, took, record.ended, share=share)
-        record.usage.bytes = stage.size
-        stage.folder.write(record)
-        if state == "interrupted":
-            stage.folder.emit(Interrupted(seconds=seconds))
-        elif codes:
-            message = f"{len(codes)} of {len(stage.entries)} items failed"
-            stage.folder.emit(Failed(message=message, exit_code=worst(codes), seconds=seconds))
-        else:
-            stage.folder.emit(Finished(seconds=seconds))
-
-    def _share(self, stage: Stage) -> float:
-        """The step's part of the session's CPU time, which is its part of the machine."""
-        whole = sum(one.took.cpu_seconds for one in self._stages)
-        return round(stage.took.cpu_seconds / whole, 4) if whole else 1 / len(self._stages)
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from thon.base.errors import InputError
+from thon.engine.live_control import Threshold
+from thon.engine.live_gate import Gate
 from thon.engine.live_groups import Group, Groups
 from thon.engine.live_inbox import Inbox
 from thon.engine.live_options import LiveOptions
 from thon.engine.live_stage import Entry, Stage
 from thon.job.item import item_failed
-from thon.job.items_file import hash_inputs, hash_texts
+from thon.job.items_file import ItemLine, hash_inputs, hash_texts
 from thon.job.live_item import Attempt, Stamp, Task
 from thon.job.places import found
 from thon.job.plan import Resources
@@ -42,6 +44,7 @@ class Flow:
         say: Takes sentences for people.
         store: Calls what writes, again until the disk takes it.
         allowed: What an item of a step may use.
+        thresholds: What items must pass.
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class Flow:
         say: Say,
         store: Callable[[Callable[[], None]], None],
         allowed: Callable[[Stage], Resources],
+        thresholds: Sequence[Threshold] = (),
     ):
         self.stages, self.inbox, self.options, self.groups = stages, inbox, options, Groups()
         self._say, self._store, self._allowed = say, store, allowed
@@ -65,19 +69,20 @@ class Flow:
         self._unread: dict[str, Stamp | None] = {}
         self._looks = 0
         self._beside: dict[tuple[str, ...], set[str]] = {}
+        self._gate = Gate(stages, self._gathers, thresholds, say)
 
     def restore(self, now: float) -> int:
         """Take over what earlier sessions finished; returns the number of items that are complete or on their way."""
         values: dict[str, str | None] = {}
+        beyond: list[tuple[int, str, str]] = []
         for k, stage in enumerate(self.stages):
             for line in stage.restore():
-                if k == 0:
-                    self.inbox.restore(line)
-                if k < self._per_item:
-                    for value in line.attributes.values():
-                        values[line.item] = value
-                elif k == self._gathers:
-                    self._restore_group(line.item, [one.item or "" for one in self._first(stage, line.inputs)], values)
+                self._restore_line(k, line, values)
+                if why := self._gate.why(k, line.result.values):
+                    beyond.append((k, line.item, why))
+        for k, item, why in beyond:
+            if not self._gate.has_gone_on(k, item):
+                self._gate.reject(k, item, why)
         for item, entry in self.stages[0].entries.items():
             entry.number = self.inbox.items[item].number
             self._join(item, values.get(item), now)
@@ -189,6 +194,28 @@ class Flow:
             ):
                 self._close(group, now)
 
+    def judge(self, thresholds: Sequence[Threshold], now: float) -> None:
+        """Hold what is done against other thresholds: what passes now goes on, what no longer does goes no further."""
+        for k, item in self._gate.change(thresholds):
+            if k < self._per_item:
+                self.groups.reopen(item)
+            self._advance(k, item, now)
+
+    @property
+    def gathers(self) -> int:
+        """Number of the step that gathers groups; of all steps where none does."""
+        return self._per_item
+
+    @property
+    def member_stages(self) -> Sequence[Stage]:
+        """The steps that members of groups go through before they are gathered."""
+        return self.stages[: self._per_item]
+
+    @property
+    def waiting(self) -> int:
+        """Items that wait for a worker."""
+        return sum(stage.waiting for stage in self.stages)
+
     @property
     def is_busy(self) -> bool:
         """Whether anything runs, waits, or will once a group is complete."""
@@ -205,6 +232,17 @@ class Flow:
 
     def _first(self, stage: Stage, inputs: dict[str, list[Reference]]) -> list[Reference]:
         return inputs.get(stage.spec.ports[0].name, [])
+
+    def _restore_line(self, k: int, line: ItemLine, values: dict[str, str | None]) -> None:
+        if k == 0:
+            self.inbox.restore(line)
+        if k < self._per_item:
+            for value in line.attributes.values():
+                values[line.item] = value
+        elif k == self._gathers:
+            members = [one.item or "" for one in self._first(self.stages[k], line.inputs)]
+            self._gate.gathered.update(members)
+            self._restore_group(line.item, members, values)
 
     def _restore_group(self, name: str, members: list[str], values: dict[str, str | None]) -> None:
         for member in members[:1]:
@@ -245,7 +283,9 @@ class Flow:
         group.open, group.closed = False, group.size
         entry = self._entry(self._per_item, group.name)
         if entry is None or entry.basis != self._basis(self._per_item, group.name):
-            missing = f", {len(group.failed)} failed" if group.failed else ""
+            rejected = sum(any(item in stage.rejected for stage in self.member_stages) for item in group.failed)
+            failed = len(group.failed) - rejected
+            missing = (f", {failed} failed" if failed else "") + (f", {rejected} rejected" if rejected else "")
             self._say("log", f"{group.name}: complete with {len(group.ready)} members{missing}")
         self._consider(self._per_item, group.name, now)
 
@@ -266,7 +306,11 @@ class Flow:
             stage.queue(item)
 
     def _advance(self, k: int, item: str, now: float) -> None:
-        """An item is done at a step: on to the next, or into its group."""
+        """An item is done at a step: on to the next, or into its group, unless a threshold keeps it back."""
+        if item in self.stages[k].rejected:
+            if k < self._per_item:
+                self.groups.settle(item, now, failed=True)
+            return
         if k + 1 == self._per_item:
             self.inbox.release(item)
         if k + 1 == self._gathers:
@@ -285,7 +329,7 @@ class Flow:
             group = self.groups.by_name[item]
             return None if group.pending or not group.ready else self._members_basis(group)
         before = self._entry(k - 1, item)
-        if before is None or before.state != "done":
+        if before is None or before.state != "done" or item in self.stages[k - 1].rejected:
             return None
         return self._hash(k, {item: before.version})
 
@@ -330,6 +374,9 @@ class Flow:
         self._store(lambda: stage.write(line))
         if news:
             self._say("done", f"{stage.spec.name} {item}: done in {line.result.seconds:.1f} s")
+        self._gate.check(k, item, line.result.values)
+        if k == self._gathers:
+            self._gate.gathered.update(one.item or "" for one in self._first(stage, line.inputs))
         if k < self._per_item and self._gathers and self.stages[self._gathers].spec.group in line.attributes:
             self._join(item, next(iter(line.attributes.values())), now)
         if k and self._basis(k, item) != line.basis:

@@ -28,6 +28,8 @@ from thon.project.request import Request, changed, draft, fingerprints, new_job
 
 LOCK = ".live.lock"
 WORKERS = ".live.workers"
+LOOKED_AT = 1.0
+"""How long others, who look whether a session runs, may hold the lock, s."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class SessionRequest:
         settings: How to run.
         ports: What was typed for further ports, by name.
         command: What was typed.
+        lane: Where the items are done; on this machine unless given.
     """
 
     location: str
@@ -49,6 +52,7 @@ class SessionRequest:
     settings: RunSettings
     ports: Mapping[str, str]
     command: str = ""
+    lane: str = ""
 
 
 @contextlib.contextmanager
@@ -59,36 +63,35 @@ def hold_project(root: Path) -> Generator[Path]:
         StoreError: Another session has it, or workers of a session that was killed do not go.
     """
     with storing(root), (root / LOCK).open("a+") as lock, (root / WORKERS).open("a") as workers:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _locked(lock.fileno(), LOOKED_AT):
             lock.seek(0)
             raise StoreError(
                 "another live session writes into this project",
                 path=root,
                 got=lock.read().strip() or None,
                 mend="stop that one first, or choose another output folder",
-            ) from None
-        _await(workers.fileno(), root)
+            )
+        if not _locked(workers.fileno(), POOL_SECONDS):
+            raise StoreError("workers of an earlier session are still writing here", path=root)
+        fcntl.flock(workers, fcntl.LOCK_UN)
         lock.truncate(0)
         lock.write(json.dumps({"pid": os.getpid(), "host": platform.node(), "since": now()}))
         lock.flush()
         yield root / WORKERS
 
 
-def _await(descriptor: int, root: Path) -> None:
-    """Wait until the workers of a session that was killed are gone."""
-    deadline = time.monotonic() + POOL_SECONDS
+def _locked(descriptor: int, seconds: float) -> bool:
+    """Lock a file, waiting for others at most so long; whether that succeeded."""
+    deadline = time.monotonic() + seconds
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() > deadline:
-                raise StoreError("workers of an earlier session are still writing here", path=root) from None
+                return False
             time.sleep(0.1)
         else:
-            fcntl.flock(descriptor, fcntl.LOCK_UN)
-            return
+            return True
 
 
 def ask_first(request: SessionRequest, folder: Path) -> None:

@@ -76,8 +76,9 @@ class Stage:
         self.spec, self.options, self.folder, self.job, self.ports = spec, options, folder, job, ports
         self.entries: dict[str, Entry] = {}
         self.failures: dict[str, Failure] = {}
+        self.rejected: dict[str, str] = {}
         self.waiting, self.running, self.done = 0, 0, 0
-        self.took = Usage()
+        self.took = {"": Usage()}
         self.size = 0
         self.finished: deque[float] = deque(maxlen=RECENT)
         self._sign = -1 if newest_first else 1
@@ -106,7 +107,7 @@ class Stage:
         """Let an item wait for a worker, not before the monotonic time `at`."""
         entry = self.entries[item]
         self._set(entry, "waiting")
-        self.failures.pop(item, None)
+        self._forget(item)
         if at is None:
             heapq.heappush(self._ready, (self._sign * entry.number, item))
         else:
@@ -130,16 +131,22 @@ class Stage:
         self._set(entry, "done")
         entry.basis, entry.version, entry.attempts = line.basis, line.version, 0
         self.finished.append(now)
-        self.took = added([self.took, line.result])
+        worker = line.result.worker
+        self.took[worker] = added([self.took.get(worker, Usage()), line.result])
         self.size += line.result.bytes
 
     def hold(self, item: str) -> None:
         """Let an item wait for an earlier step, or for its files."""
         self._set(self.entries[item], "idle")
-        self.failures.pop(item, None)
+        self._forget(item)
+
+    def values(self) -> dict[str, dict[str, float]]:
+        """The numbers of what each item yielded, read anew, for they would fill the memory."""
+        return {line.item: line.result.values for line in read_items(self.folder.items_file) if line.done}
 
     def fail(self, item: str, message: str, exit_code: int) -> None:
         """Give an item up."""
+        self._forget(item)
         self._set(self.entries[item], "failed")
         self.failures[item] = Failure(self.spec.name, item, message, exit_code)
 
@@ -152,6 +159,11 @@ class Stage:
         with storing(self.folder.items_file):
             append_line(self.folder.items_file, line.model_dump_json())
 
+    def is_done(self, item: str) -> bool:
+        """Whether an item is done."""
+        entry = self.entries.get(item)
+        return entry is not None and entry.state == "done"
+
     @property
     def is_busy(self) -> bool:
         """Whether anything runs or waits for a worker."""
@@ -162,6 +174,10 @@ class Stage:
         if len(self.finished) < 2 or now <= self.finished[0]:
             return None
         return 3600 * (len(self.finished) - 1) / (now - self.finished[0])
+
+    def _forget(self, item: str) -> None:
+        self.failures.pop(item, None)
+        self.rejected.pop(item, None)
 
     def _set(self, entry: Entry, state: State) -> None:
         self.waiting += (state == "waiting") - (entry.state == "waiting")

@@ -6,14 +6,19 @@ import contextlib
 import dataclasses
 import json
 import os
+import platform
 import time
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
+
+from pydantic import TypeAdapter, ValidationError
 
 from thon.engine.live_flow import Flow
+from thon.engine.live_groups import Group
 from thon.engine.live_stage import Failure, Stage
 from thon.job.lines import append_line
 
@@ -52,6 +57,8 @@ class StageStatus:
         running: Items being done.
         done: Items that are done.
         failed: Items that were given up.
+        rejected: Items that are done and go no further, for they do not pass a threshold.
+        workers: Workers that are at it, interim results included.
         per_hour: Rate of late; None where there is none.
         seconds_left: Time that the waiting ones will take at that rate.
     """
@@ -65,17 +72,42 @@ class StageStatus:
     failed: int
     per_hour: float | None
     seconds_left: float | None
+    rejected: int = 0
+    workers: int = 0
 
 
 @dataclass(frozen=True)
 class GroupStatus:
-    """A group, such as a tilt series: its members on their way, ready and failed, and whether it is complete."""
+    """A group, such as a tilt series.
+
+    Args:
+        name: Its name.
+        pending: Members on their way.
+        ready: Members that can be gathered.
+        failed: Members that were given up.
+        complete: Whether no more are expected.
+        rejected: Members that do not pass a threshold.
+        steps: For each step up to the gathering the members that are through it, by job type.
+        interim: Whether an interim result is being made.
+    """
 
     name: str
     pending: int
     ready: int
     failed: int
     complete: bool
+    rejected: int = 0
+    steps: Mapping[str, int] = field(default_factory=dict[str, int])
+    interim: bool = False
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """Why an item goes no further."""
+
+    step: str
+    item: str
+    why: str
 
 
 @dataclass(frozen=True)
@@ -93,10 +125,14 @@ class LiveStatus:
         files: Files seen.
         items: Items that have arrived.
         awaited: Items some of whose files are still being written.
-        workers: Worker processes.
+        workers: Workers that are there.
+        workers_asked: Workers at most.
+        lane: Where they are; empty for this machine.
         stages: The steps in order.
         groups: The latest groups.
         failures: What was given up, the latest last.
+        rejections: What does not pass, the latest last.
+        thresholds: What items must pass.
         said: What was said last.
     """
 
@@ -115,6 +151,14 @@ class LiveStatus:
     groups: tuple[GroupStatus, ...]
     failures: tuple[Failure, ...]
     said: tuple[Said, ...]
+    workers_asked: int = 0
+    lane: str = ""
+    rejections: tuple[Rejection, ...] = ()
+    thresholds: tuple[dict[str, Any], ...] = ()
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return dataclasses.asdict(self)
 
 
 class View(Protocol):
@@ -161,23 +205,51 @@ class Voice:
             self._view.show(status)
 
 
-def stage_status(stage: Stage, now: float) -> StageStatus:
-    """How a step stands at the monotonic time `now`."""
+def stage_status(stage: Stage, now: float, workers: int) -> StageStatus:
+    """How a step stands at the monotonic time `now`, with so many workers at it."""
     rate = stage.rate(now)
     left = None if not rate else 3600 * (stage.waiting + stage.running) / rate
     name = stage.folder.path.name
     failed = len(stage.failures)
     return StageStatus(
-        stage.spec.name, stage.spec.title, name, stage.waiting, stage.running, stage.done, failed, rate, left
+        stage.spec.name,
+        stage.spec.title,
+        name,
+        stage.waiting,
+        stage.running,
+        stage.done,
+        failed,
+        rate,
+        left,
+        rejected=len(stage.rejected),
+        workers=workers,
     )
 
 
 def group_statuses(flow: Flow, most: int = 50) -> tuple[GroupStatus, ...]:
     """The groups that began last."""
     latest = sorted(flow.groups.by_name.values(), key=lambda group: group.number)[-most:]
-    return tuple(
-        GroupStatus(one.name, len(one.pending), len(one.ready), len(one.failed), not one.open) for one in latest
+    return tuple(_group_status(flow.member_stages, one) for one in latest)
+
+
+def _group_status(stages: Sequence[Stage], group: Group) -> GroupStatus:
+    members = group.pending | group.ready | group.failed
+    rejected = {item for stage in stages for item in members & stage.rejected.keys()}
+    return GroupStatus(
+        group.name,
+        len(group.pending),
+        len(group.ready),
+        len(group.failed - rejected),
+        complete=not group.open,
+        rejected=len(rejected),
+        steps={stage.spec.name: sum(stage.is_done(item) for item in members) for stage in stages},
+        interim=group.interim_runs,
     )
+
+
+def rejections(stages: Sequence[Stage]) -> list[Rejection]:
+    """What does not pass, step by step."""
+    return [Rejection(stage.spec.name, item, why) for stage in stages for item, why in stage.rejected.items()]
 
 
 def failures(stages: Sequence[Stage]) -> list[Failure]:
@@ -185,11 +257,46 @@ def failures(stages: Sequence[Stage]) -> list[Failure]:
     return [failure for stage in stages for failure in stage.failures.values()]
 
 
+def read_status(root: Path) -> LiveStatus | None:
+    """How the last session in the project at `root` stood when it last told; None where there was none."""
+    try:
+        return _adapter().validate_json((root / STATUS).read_bytes())
+    except (OSError, ValidationError):
+        return None
+
+
+def broken(source: str, message: str, *, state: State = "broken") -> LiveStatus:
+    """The status of a session that this process is about to begin, or that could not begin."""
+    moment = time.time()
+    return LiveStatus(
+        state=state,
+        message=message,
+        source=source,
+        started=moment,
+        updated=moment,
+        pid=os.getpid(),
+        host=platform.node(),
+        files=0,
+        items=0,
+        awaited=0,
+        workers=0,
+        stages=(),
+        groups=(),
+        failures=(),
+        said=(),
+    )
+
+
+@cache
+def _adapter() -> TypeAdapter[LiveStatus]:
+    return TypeAdapter(LiveStatus)
+
+
 def write_status(root: Path, status: LiveStatus) -> None:
     """Replace `live.json` in one step; a disk that is full keeps the old one."""
     part = root / f".tmp-{STATUS}.{os.getpid()}"
     try:
-        part.write_text(json.dumps(dataclasses.asdict(status), ensure_ascii=False) + "\n")
+        part.write_text(json.dumps(status.plain(), ensure_ascii=False) + "\n")
         part.replace(root / STATUS)
     except OSError:
         with contextlib.suppress(OSError):

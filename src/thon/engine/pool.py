@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import itertools
 import multiprocessing
 import os
 import pickle
@@ -21,10 +22,10 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 from thon.base.errors import JobError
-from thon.job.loop import watch_process
+from thon.job.loop import WorkerLostError, watch_process
 
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
@@ -40,8 +41,45 @@ class _Call:
     keywords: dict[str, Any]
 
 
-class WorkerDiedError(JobError):
+class WorkerDiedError(WorkerLostError):
     """A worker process was killed while it had a task."""
+
+
+class Pool(Protocol):
+    """Workers whose number can change while they work."""
+
+    workers: int
+    """How many there are to be, at most."""
+
+    @property
+    def room(self) -> int:
+        """How many calls can run at one time now."""
+        ...
+
+    @property
+    def reason(self) -> str:
+        """Why there are fewer workers than there are to be, in words; empty where there are not."""
+        ...
+
+    def submit(self, fn: Callable[Given, Result], /, *args: Given.args, **kwargs: Given.kwargs) -> Future[Result]:
+        """Queue a call."""
+        ...
+
+    def want(self, calls: int) -> None:
+        """Say how many calls could run at one time now, if there were room for all."""
+        ...
+
+    def resize(self, workers: int) -> None:
+        """Have more workers, or fewer once they have done what they do."""
+        ...
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Let the workers end once the calls are done."""
+        ...
+
+    def stop(self, patience: float = 5.0) -> None:
+        """End the workers now."""
+        ...
 
 
 class WorkerPool(Executor):
@@ -54,14 +92,14 @@ class WorkerPool(Executor):
     """
 
     def __init__(self, workers: int, *, environment: Mapping[str, str] | None = None, hold: Path | None = None):
-        self.workers = workers
+        self.workers = 0
         self._environment, self._hold = dict(environment or {}), hold
         self._calls: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
         self._processes: dict[int, BaseProcess] = {}
         self._stopping = False
-        self._threads = [threading.Thread(target=self._run, args=(k,), daemon=True) for k in range(workers)]
-        for thread in self._threads:
-            thread.start()
+        self._threads: list[threading.Thread] = []
+        self._numbers = itertools.count()
+        self.resize(workers)
 
     def submit(self, fn: Callable[Given, Result], /, *args: Given.args, **kwargs: Given.kwargs) -> Future[Result]:
         """Queue a call; its future fails with `WorkerDiedError` if the process that had it was killed."""
@@ -69,10 +107,33 @@ class WorkerPool(Executor):
         self._calls.put(_Call(future, fn, args, kwargs))
         return future
 
+    @property
+    def room(self) -> int:
+        """How many calls can run at one time."""
+        return self.workers
+
+    @property
+    def reason(self) -> str:
+        """Why there are fewer workers than there are to be: never."""
+        return ""
+
+    def want(self, calls: int) -> None:
+        """Nothing to do: the processes are there whether they have calls or not."""
+
+    def resize(self, workers: int) -> None:
+        """Have more processes, or fewer once they have done the calls that are queued now."""
+        for _ in range(self.workers, workers):
+            thread = threading.Thread(target=self._run, args=(next(self._numbers),), daemon=True)
+            self._threads.append(thread)
+            thread.start()
+        for _ in range(workers, self.workers):
+            self._calls.put(None)
+        self.workers = workers
+        self._threads = [thread for thread in self._threads if thread.is_alive()]
+
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Let the processes end once the calls are done."""
-        for _ in self._threads:
-            self._calls.put(None)
+        self.resize(0)
         if wait:
             for thread in self._threads:
                 thread.join()
@@ -114,7 +175,7 @@ class WorkerPool(Executor):
             else:
                 _finish(call.future, good, value)
         ours.close()
-        self._processes[number].join()
+        self._processes.pop(number).join()
 
     def _start(self, number: int) -> Connection:
         spawn = multiprocessing.get_context("spawn")

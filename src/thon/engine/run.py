@@ -26,6 +26,8 @@ from thon.project.request import Items, Request, draft, new_job, same_job
 Start = Literal["new", "resumed", "kept"]
 Announce = Callable[[JobFolder, Start], None]
 Connect = Callable[[JobSpec, Items], Items]
+Launch = Callable[[JobFolder, Watch], int]
+"""Runs a job and returns its exit code; on this machine, unless one that leads elsewhere is given."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ def run_steps(
     watch: Watch,
     connect: Connect = lambda spec, items: items,
     command: str = "",
+    launch: Launch | None = None,
 ) -> Run:
     """Run the steps, the first on `items`; `connect` adds what goes into a step's further ports.
 
@@ -64,7 +67,7 @@ def run_steps(
         if not items:
             break
         request = Request(step.spec, options, connect(step.spec, items), settings, step.source, command)
-        folder, code = run_request(project, request, announce=announce, watch=watch)
+        folder, code = run_request(project, request, announce=announce, watch=watch, launch=launch)
         jobs.append(folder)
         codes.append(code)
         if code and not folder.items():
@@ -72,18 +75,27 @@ def run_steps(
     return Run(tuple(jobs), worst(codes))
 
 
-def run_request(project: Project, request: Request, *, announce: Announce, watch: Watch) -> tuple[JobFolder, int]:
+def run_request(
+    project: Project, request: Request, *, announce: Announce, watch: Watch, launch: Launch | None = None
+) -> tuple[JobFolder, int]:
     """Run one job, or go on with the job that was asked the same before."""
     drafted = draft(project, request)
     folder = same_job(project, drafted)
     if folder is None:
         folder = new_job(project, drafted)
         announce(folder, "new")
-        return folder, run_local(folder, watch)
-    return folder, resume(folder, announce=announce, watch=watch, settings=request.settings)
+        return folder, (launch or run_local)(folder, watch)
+    return folder, resume(folder, announce=announce, watch=watch, settings=request.settings, launch=launch)
 
 
-def resume(folder: JobFolder, *, announce: Announce, watch: Watch, settings: RunSettings | None = None) -> int:
+def resume(
+    folder: JobFolder,
+    *,
+    announce: Announce,
+    watch: Watch,
+    settings: RunSettings | None = None,
+    launch: Launch | None = None,
+) -> int:
     """Go on with a job where it stopped; what is finished is kept, half-written items are done anew.
 
     Raises:
@@ -99,10 +111,12 @@ def resume(folder: JobFolder, *, announce: Announce, watch: Watch, settings: Run
         if settings is not None and settings != record.settings:
             folder.write(record.model_copy(update={"settings": settings}))
     announce(folder, "resumed")
-    return run_local(folder, watch)
+    return (launch or run_local)(folder, watch)
 
 
-def repeat(folder: JobFolder, *, announce: Announce, watch: Watch, command: str = "") -> tuple[JobFolder, int]:
+def repeat(
+    folder: JobFolder, *, announce: Announce, watch: Watch, command: str = "", launch: Launch | None = None
+) -> tuple[JobFolder, int]:
     """Do a job again, as a new job with the same options, inputs and seed.
 
     Raises:
@@ -117,7 +131,7 @@ def repeat(folder: JobFolder, *, announce: Announce, watch: Watch, command: str 
     request = Request(spec, options, record.items, record.settings, record.source, command)
     again = new_job(project, draft(project, request))
     announce(again, "new")
-    return again, run_local(again, watch)
+    return again, (launch or run_local)(again, watch)
 
 
 def worst(codes: Sequence[int]) -> int:

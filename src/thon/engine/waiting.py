@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from thon.base.errors import InputError, StoreError
 from thon.base.options import Options
-from thon.engine.graph import IN_VAIN, hold, is_number, obstacles, release, with_parents
+from thon.engine.graph import is_number
 from thon.engine.inputs import connect_ports, file_items, is_job, job_items, job_of
-from thon.engine.local import Watch, run_local
-from thon.engine.run import Announce, Run, worst
+from thon.engine.lane_contract import Needs
 from thon.job.folder import JobFolder, storing
 from thon.job.item import read_options
 from thon.job.iterations import ITERATIONS, kept_iterations
+from thon.job.machine import process_count
 from thon.job.places import found, stored
 from thon.job.record import Continues, JobRecord
 from thon.job.registry import load_job
@@ -25,9 +25,6 @@ from thon.project.request import Request, draft, fingerprints, new_job
 
 Wants = Mapping[str, Sequence[str]]
 """What goes into each port: jobs (J003, J003:ITEM) or files, in the form in which a record holds them."""
-
-Launch = Callable[[JobFolder, Watch], int]
-"""Runs a job and returns its exit code: on this machine, or wherever a lane leads."""
 
 
 def add_job(project: Project, request: Request, wants: Wants, after: Sequence[str] = ()) -> JobFolder:
@@ -41,7 +38,7 @@ def add_job(project: Project, request: Request, wants: Wants, after: Sequence[st
         if not port.optional and not wants.get(port.name):
             raise InputError(f"'{request.spec.name}' needs something for '{port.name}'", expected="a job, or a file")
     for name, sources in wants.items():
-        _check_port(project, request.spec, name, sources)
+        check_port(project, request.spec, name, sources)
     record = draft(project, replace(request, items={}))
     record.wants, record.after = {name: list(sources) for name, sources in wants.items()}, list(after)
     return new_job(project, record)
@@ -107,39 +104,41 @@ def restart(folder: JobFolder) -> None:
         folder.write(record)
 
 
-def run_waiting(
-    project: Project, names: Collection[str], *, announce: Announce, watch: Watch, launch: Launch = run_local
-) -> Run:
-    """Run the jobs named that wait, or all, and those that they wait for; those that wait in vain are held.
+def prepare(path: Path) -> Needs:
+    """What the job in a folder needs of where it runs, now that its turn has come; the items of one that waits are
+    looked up.
 
     Raises:
-        KeyboardInterrupt: It was stopped; `thon run` goes on with those that still wait.
-        InputError: They wait in a ring, or for a job that is not there.
+        InputError: There is nothing, or it does not connect.
     """
-    jobs: list[JobFolder] = []
-    codes: list[int] = []
-    left = False
-    for name in with_parents(project, names):
-        folder = project.job(name)
-        if folder.head().state == "held":
-            release(folder)
-        stops = dict(obstacles(project, folder.head()))
-        jobs.append(folder)
-        if stops:
-            left = True
-            vain = [f"{other} {IN_VAIN[state]}" for other, state in stops.items() if state in IN_VAIN]
-            if vain:
-                hold(folder, ", ".join(vain))
-            continue
-        announce(folder, "new")
-        try:
-            take_inputs(project, folder)
-        except InputError as error:
-            hold(folder, str(error))
-            codes.append(error.exit_code)
-            continue
-        codes.append(launch(folder, watch))
-    return Run(tuple(jobs), worst(codes) or int(left))
+    folder = JobFolder(path)
+    if folder.marked_state() == "waiting":
+        take_inputs(Project(folder.root), folder)
+        take_finished(folder)
+    return needs_of(folder)
+
+
+def take_finished(folder: JobFolder) -> None:
+    """Let a job that has grown from an earlier one begin with what that one has finished.
+
+    Raises:
+        StoreError: The disk refuses.
+    """
+    record = folder.head()
+    if record.appends is not None:
+        from thon.engine.append import take_over  # noqa: PLC0415
+
+        results = take_over(Project(folder.root), folder, record)
+        folder.write(record.model_copy(update={"results": results}))
+
+
+def needs_of(folder: JobFolder) -> Needs:
+    """What a job needs of where it runs, as its type and its settings say."""
+    record = folder.head()
+    spec, settings = load_job(record.type), record.settings
+    processes = settings.workers if spec.spreads else 1
+    gpus = 0 if settings.device == "cpu" else spec.gpus * process_count(record)
+    return Needs(spec.whole, gpus, processes, settings.threads, settings.memory)
 
 
 def take_inputs(project: Project, folder: JobFolder) -> None:
@@ -220,7 +219,12 @@ def _source(text: str, project: Project) -> str:
     return stored(path, project.root)
 
 
-def _check_port(project: Project, spec: JobSpec, name: str, sources: Sequence[str]) -> None:
+def check_port(project: Project, spec: JobSpec, name: str, sources: Sequence[str]) -> None:
+    """Refuse what a port cannot take, be it there already or yet to come.
+
+    Raises:
+        InputError: There is no such port, or what is wanted for it does not connect.
+    """
     port = next((port for port in spec.ports if port.name == name), None)
     if port is None:
         known = ", ".join(port.name for port in spec.ports)

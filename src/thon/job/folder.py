@@ -3,10 +3,10 @@
 In a live session a job gets its items one by one: they are lines of `items.jsonl`, and `job.json` stays short. Other
 jobs have lines of `results.jsonl` while they run, which go into `job.json` when the run ends.
 
-An item is written into `outputs/.tmp-ITEM` and renamed to `outputs/ITEM` once every byte is on the disk, so whatever
-bears its final name is whole. Whoever runs the job holds a lock on the folder, which the system releases when that
-process dies in whatever way; the processes of a pool hold one on `outputs`, so that a worker that comes after a kill
-waits until they are gone.
+An item is written into a folder `outputs/.tmp-ITEM-…` of each attempt's own, which becomes `outputs/ITEM` once every
+byte is on the disk: whatever bears its final name is whole, and two attempts at once do not meet. Whoever runs the job
+holds a lock on the folder, which the system releases when that process dies in whatever way; the processes of a pool
+hold one on `outputs`, so that a worker that comes after a kill waits until they are gone.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ import contextlib
 import ctypes
 import errno
 import fcntl
+import glob
 import hashlib
 import io
 import json
 import os
 import re
+import secrets
 import shutil
 import time
 from collections.abc import Generator, Iterator
@@ -187,16 +189,14 @@ class JobFolder:
         return sorted(entry.name for entry in self.outputs.iterdir() if not entry.name.startswith(UNFINISHED))
 
     def begin_item(self, item: str) -> Path:
-        """An empty temporary folder for an item's outputs."""
-        folder = self.outputs / f"{UNFINISHED}{item}"
+        """An empty temporary folder for an item's outputs, which nobody else has."""
+        folder = self.outputs / f"{UNFINISHED}{item}-{secrets.token_hex(4)}"
         with storing(folder):
-            shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
         return folder
 
-    def write_record(self, item: str, record: Any) -> str:
+    def write_record(self, folder: Path, record: Any) -> str:
         """Write the record beside an unfinished item's outputs; returns the SHA-256 of what it says."""
-        folder = self.outputs / f"{UNFINISHED}{item}"
         inside = f"{folder}{os.sep}"
         arrays: dict[str, np.ndarray] = {}
 
@@ -212,20 +212,29 @@ class JobFolder:
             (folder / "record.json").write_bytes(text)
         return hashlib.sha256(text + large).hexdigest()
 
-    def commit_item(self, item: str, record: Any) -> int:
-        """Put an item's outputs and record into their final place in one step; returns their size in bytes."""
-        self.write_record(item, record)
-        return self.settle_item(item)
+    def commit_item(self, item: str, folder: Path, record: Any) -> int:
+        """Put an item's outputs and record into their final place in one step; returns their size in bytes.
 
-    def settle_item(self, item: str) -> int:
+        Raises:
+            FileExistsError: Another attempt was first; its outputs stay.
+        """
+        self.write_record(folder, record)
+        final = self.outputs / item
+        with storing(final):
+            size = _settle(folder)
+            # The new name is not forced to the disk: if the power fails, an item of the last seconds is done anew.
+            if not _take_name(folder, final):
+                raise FileExistsError(final)
+        return size
+
+    def settle_item(self, item: str, folder: Path) -> int:
         """Put an item's outputs, its record among them, into their final place in one step; returns their bytes.
 
         What was there before is replaced.
         """
-        folder, final = self.outputs / f"{UNFINISHED}{item}", self.outputs / item
+        final = self.outputs / item
         with storing(final):
             size = _settle(folder)
-            # The new name is not forced to the disk: if the power fails, an item of the last seconds is done anew.
             replace_folder(folder, final)
         return size
 
@@ -254,8 +263,14 @@ class JobFolder:
 
     def discard_unfinished(self) -> None:
         """Remove what an interrupted run left half-written."""
-        for left in [*self.outputs.glob(f"{UNFINISHED}*"), *self.path.glob(f"{UNFINISHED}*")]:
+        ours = self.path.glob(".job.json.*")
+        for left in [*self.outputs.glob(f"{UNFINISHED}*"), *self.path.glob(f"{UNFINISHED}*"), *ours]:
             shutil.rmtree(left) if left.is_dir() else left.unlink()
+
+    def discard_attempts(self, item: str) -> None:
+        """Remove what attempts at an item, none of which goes on, left half-written."""
+        for left in self.outputs.glob(f"{UNFINISHED}{glob.escape(item)}-{'[0-9a-f]' * 8}"):
+            shutil.rmtree(left, ignore_errors=True)
 
     def join_pool(self) -> int:
         """Hold the outputs as one of several processes, until this process ends; returns the descriptor."""
@@ -307,27 +322,42 @@ def storing(path: Path) -> Generator[None]:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file in one step: its old content stays until the new one is on the disk."""
-    part = path.with_name(f"{UNFINISHED}{path.name}")
-    with part.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+    """Write a file in one step: its old content stays until the new one is on the disk.
+
+    The part has a name of its own, for several processes may write in a folder where a worker tidies up.
+    """
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        with part.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def replace_folder(new: Path, final: Path) -> None:
     """Give a folder its final name; one that bears the name already is there until the new one is, then removed."""
-    if not final.exists():
-        new.rename(final)
+    if _take_name(new, final):
         return
     if not _exchange(new, final):
-        old = final.with_name(f"{UNFINISHED}old-{final.name}")
-        shutil.rmtree(old, ignore_errors=True)
+        old = final.with_name(f"{UNFINISHED}old-{secrets.token_hex(4)}")
         final.rename(old)
         new.rename(final)
         new = old
     shutil.rmtree(new)
+
+
+def _take_name(new: Path, final: Path) -> bool:
+    """Give a folder its final name; False where another bears it."""
+    try:
+        new.rename(final)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            return False
+        raise
+    return True
 
 
 def _exchange(one: Path, other: Path) -> bool:

@@ -1,7 +1,7 @@
 """Which machine of a cloud this is, and what an hour of it costs.
 
 The lane that started a job has the first word, by environment variables: ``THON_LANE``, ``THON_INSTANCE``,
-``THON_PRICE`` (an hour of what the job was given) and ``THON_CURRENCY``. Where the firmware says that the machine is
+``THON_PRICE`` (an hour of what the job was given), ``THON_CURRENCY`` and ``THON_SPOT`` (yes or no). Where the firmware says that the machine is
 one of Amazon's, Google's or Microsoft's, its metadata service is asked for the type, 0.2 s at most for each question.
 Clouds do not tell prices there; ``~/.config/thon/prices.toml`` (or the file in ``THON_PRICES``) does, by type or host:
 
@@ -76,6 +76,7 @@ def word(environment: Mapping[str, str] = os.environ, firmware: Path = FIRMWARE)
     return replace(
         found,
         instance=instance,
+        spot={"yes": True, "no": False}.get(environment.get("THON_SPOT", ""), found.spot),
         lane=environment.get("THON_LANE", ""),
         price=_number(told, "THON_PRICE") if told else prices.get(instance),
         currency=environment.get("THON_CURRENCY") or currency,

@@ -27,7 +27,9 @@ from thon.job.places import found, stored
 from thon.job.plan import Resources, size_text
 from thon.job.record import ItemResult, JobRecord, Reference
 from thon.job.registry import load_job
+from thon.job.runs import found_results
 from thon.job.spec import JobSpec
+from thon.job.workers_file import worker_name
 
 
 @dataclass(frozen=True)
@@ -63,10 +65,14 @@ class Work:
 def run_item(path: Path, item: str, resources: Resources) -> Outcome:
     """Run one item of the job in the folder `path`; an error is part of the outcome, not raised.
 
+    An item that somebody finished meanwhile, for it was given out twice, is as that one left it.
+
     Raises:
         KeyboardInterrupt: Passed on, after the half-written outputs are gone.
     """
     folder = JobFolder(path)
+    if (folder.outputs / item).exists():
+        return _found(folder, item)
     folder.emit(ItemStarted(item=item))
     record, spec = read_job(path)
     clock = Clock(held_gpus(resources.device, spec.gpus))
@@ -76,16 +82,24 @@ def run_item(path: Path, item: str, resources: Resources) -> Outcome:
         result, context = call_job(folder, work, outputs, folder.emit)
         used = {stored(file, folder.root): fingerprint(file) for file in context.used}
         made = {"files": made_files(outputs), "values": numbers(result)}
-        size = folder.commit_item(item, result)
+        size = folder.commit_item(item, outputs, result)
         shutil.rmtree(context.checkpoints, ignore_errors=True)
+    except FileExistsError:
+        shutil.rmtree(outputs, ignore_errors=True)
+        return _found(folder, item)
     except BaseException as error:
         shutil.rmtree(outputs, ignore_errors=True)
         if isinstance(error, KeyboardInterrupt | SystemExit):
             raise
-        return _failed(folder, item, error, clock)
+        return failed_outcome(folder, item, error, clock)
     done = done_result(item, context, outputs, size, clock).model_copy(update=made)
     folder.emit(item_done(item, done))
     return Outcome(item, done, used)
+
+
+def _found(folder: JobFolder, item: str) -> Outcome:
+    """An item that another attempt has finished, as the events and its folder tell."""
+    return Outcome(item, found_results(folder, read_job(folder.path)[0], [item])[item], {})
 
 
 def read_job(path: Path) -> tuple[JobRecord, JobSpec]:
@@ -134,7 +148,7 @@ def call_job(
 def done_result(item: str, context: Context, outputs: Path, size: int, clock: Clock) -> ItemResult:
     """What an item that is done took, and its main outputs."""
     results = {title: f"outputs/{item}/{os.path.relpath(file, outputs)}" for title, file in context.results.items()}
-    return ItemResult(state="done", **clock.read(), bytes=size, results=results)
+    return ItemResult(state="done", **clock.read(), worker=worker_name(), bytes=size, results=results)
 
 
 def item_done(item: str, result: ItemResult) -> ItemDone:
@@ -255,13 +269,14 @@ def _check_plan(folder: JobFolder, spec: JobSpec, arguments: dict[str, Any], con
         context.warn(f"needs about {size_text(plan.memory)} of memory, {size_text(context.memory)} are allowed")
 
 
-def _failed(folder: JobFolder, item: str, error: BaseException, clock: Clock) -> Outcome:
+def failed_outcome(folder: JobFolder, item: str, error: BaseException, clock: Clock | None = None) -> Outcome:
+    """The outcome of an item that failed, and told as such; without a clock nothing is known of what it took."""
     result = failed_result(folder, item, error, clock)
     folder.emit(item_failed(item, type(error).__name__, result))
     return Outcome(item, result, {})
 
 
-def failed_result(folder: JobFolder, item: str, error: BaseException, clock: Clock) -> ItemResult:
+def failed_result(folder: JobFolder, item: str, error: BaseException, clock: Clock | None) -> ItemResult:
     """What an item that failed took, and why; the traceback goes into a file."""
     log = folder.path / "errors" / f"{item}.log"
     with storing(log):
@@ -269,7 +284,12 @@ def failed_result(folder: JobFolder, item: str, error: BaseException, clock: Clo
         log.write_text("".join(traceback.format_exception(error)))
     told = as_thon_error(error, folder.path)
     return ItemResult(
-        state="failed", **clock.read(), message=str(told), exit_code=told.exit_code, log=f"errors/{item}.log"
+        state="failed",
+        **(clock.read() if clock is not None else {}),
+        worker=worker_name(),
+        message=str(told),
+        exit_code=told.exit_code,
+        log=f"errors/{item}.log",
     )
 
 

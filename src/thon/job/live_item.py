@@ -16,10 +16,11 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
+from thon.base.errors import JobError
 from thon.job.clock import Clock
 from thon.job.events import Event, Warned
 from thon.job.fingerprint import Fingerprint, fingerprint
-from thon.job.folder import UNFINISHED, JobFolder, storing
+from thon.job.folder import JobFolder, storing
 from thon.job.item import (
     Work,
     as_thon_error,
@@ -101,7 +102,7 @@ def run_task(task: Task) -> Attempt:
     folder = JobFolder(task.path, interim=task.interim)
     record, spec = read_job(task.path)
     clock = Clock(held_gpus(task.resources.device, spec.gpus))
-    outputs = folder.outputs / f"{UNFINISHED}{task.item}"
+    outputs: Path | None = None
     said: list[str] = []
 
     def emit(event: Event) -> None:
@@ -115,11 +116,11 @@ def run_task(task: Task) -> Attempt:
         earlier = read_item_file(folder, task.item)
         if earlier is not None and earlier.basis == line.basis:
             return Attempt("kept", earlier.model_copy(update={"fingerprints": line.fingerprints}))
-        folder.begin_item(task.item)
+        outputs = folder.begin_item(task.item)
         work = Work(spec, task.item, line.inputs, record.options, record.settings.seed, task.resources)
         result, context = call_job(folder, work, outputs, emit)
         used = {stored(file, folder.root): fingerprint(file) for file in context.used}
-        version = _version(folder, line, spec, folder.write_record(task.item, result))
+        version = _version(folder, line, spec, folder.write_record(outputs, result))
         told = {name: _text(getattr(result, name)) for name in task.attributes if hasattr(result, name)}
         made = {"files": made_files(outputs), "values": numbers(result)}
         took = done_result(task.item, context, outputs, 0, clock).model_copy(update=made)
@@ -128,9 +129,12 @@ def run_task(task: Task) -> Attempt:
             (outputs / ITEM_FILE).write_text(line.model_dump_json())
         if _look(folder, task) != before:
             raise FileChangedError("a file was written while it was read")
-        size = folder.settle_item(task.item)
+        if read_job(task.path)[0].runs[-1:] != record.runs[-1:]:
+            raise JobError("another session has taken the job up meanwhile")
+        size = folder.settle_item(task.item, outputs)
     except BaseException as error:
-        shutil.rmtree(outputs, ignore_errors=True)
+        if outputs is not None:
+            shutil.rmtree(outputs, ignore_errors=True)
         if isinstance(error, KeyboardInterrupt | SystemExit):
             raise
         return _failed(folder, task, error, clock, tuple(said))

@@ -1,4 +1,4 @@
-"""The loop over a job's items, in this process or over a pool of processes."""
+"""The loop over a job's items: in this process, over a pool of processes, or over workers on other machines."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Protocol
 
 from thon.base.errors import JobError
 from thon.job.folder import JobFolder
-from thon.job.item import Outcome, run_item
+from thon.job.item import Outcome, failed_outcome, run_item
 from thon.job.items_file import ItemLine
 from thon.job.machine import job_resources, process_count, share
 from thon.job.plan import Resources
@@ -28,7 +30,32 @@ AHEAD = 8
 """Items that wait at each worker, so that it never waits for us."""
 
 
-def run_items(folder: JobFolder, record: JobRecord) -> None:
+class Crew(Protocol):
+    """Workers on other machines that do a job's items."""
+
+    @property
+    def size(self) -> int:
+        """Workers at most."""
+        ...
+
+    @property
+    def resources(self) -> Resources:
+        """What one item may use."""
+        ...
+
+    def at_work(self, runs: Mapping[Path, str]) -> AbstractContextManager[Executor]:
+        """Have them there for a while, on runs of jobs, each given as its folder and when it began.
+
+        The executor fails a call with `WorkerLostError` where a worker was lost with it again and again.
+        """
+        ...
+
+
+class WorkerLostError(JobError):
+    """A worker was gone before it had finished what it was given."""
+
+
+def run_items(folder: JobFolder, record: JobRecord, crew: Crew | None = None) -> None:
     """Do every item that is not finished, and note in the folder how each ended.
 
     Raises:
@@ -38,6 +65,9 @@ def run_items(folder: JobFolder, record: JobRecord) -> None:
     finished = set(folder.items())
     pending = [item for item in record.items if item not in finished]
     spreads = load_job(record.type).spreads
+    if crew is not None and not spreads:
+        _write(folder, _elsewhere(folder, record, pending, crew))
+        return
     workers = process_count(record) if spreads else min(record.settings.workers, len(pending))
     resources = share(job_resources(record), max(workers, 1))
     if spreads:
@@ -46,6 +76,10 @@ def run_items(folder: JobFolder, record: JobRecord) -> None:
         outcomes = _one_by_one(folder, pending, resources)
     else:
         outcomes = _pooled(folder, pending, resources, workers)
+    _write(folder, outcomes)
+
+
+def _write(folder: JobFolder, outcomes: Iterable[Outcome]) -> None:
     for outcome in outcomes:
         write_result(folder, ItemLine(item=outcome.item, inputs={}, used=outcome.used, result=outcome.result))
 
@@ -82,10 +116,20 @@ def _pooled(folder: JobFolder, items: list[str], resources: Resources, workers: 
             raise
 
 
+def _elsewhere(folder: JobFolder, record: JobRecord, items: list[str], crew: Crew) -> Iterator[Outcome]:
+    if not items:
+        return
+    with crew.at_work({folder.path: record.runs[-1].started}) as executor:
+        yield from over(executor, folder.path, items, crew.resources, ahead=AHEAD * crew.size)
+    folder.discard_unfinished()
+
+
 def over(
     executor: Executor, path: Path, items: Sequence[str], resources: Resources, *, ahead: int
 ) -> Iterator[Outcome]:
     """Do items over any executor of `concurrent.futures`; outcomes come as they are ready.
+
+    An item whose workers were lost with it is given up.
 
     Args:
         executor: Does them.
@@ -94,15 +138,19 @@ def over(
         resources: What one item may use.
         ahead: Items that the executor has at one time, so that memory does not grow with their number.
     """
-    waiting, running = iter(items), set[Future[Outcome]]()
+    waiting, running = iter(items), dict[Future[Outcome], str]()
     while True:
         for item in itertools.islice(waiting, ahead - len(running)):
-            running.add(executor.submit(run_item, path, item, resources))
+            running[executor.submit(run_item, path, item, resources)] = item
         if not running:
             return
-        done, running = wait(running, return_when=FIRST_COMPLETED)
+        done, _ = wait(running, return_when=FIRST_COMPLETED)
         for future in done:
-            yield future.result()
+            item = running.pop(future)
+            try:
+                yield future.result()
+            except WorkerLostError as error:
+                yield failed_outcome(JobFolder(path), item, error)
 
 
 def watch_process(parent: int, when_gone: Callable[[], object]) -> None:

@@ -43,7 +43,7 @@ def resources(settings: RunSettings, gpus: int) -> Resources:
     device = settings.device
     if device == "auto":
         device = "cuda" if gpus and Path("/dev/nvidiactl").exists() else "cpu"
-    return Resources(threads=settings.threads or len(os.sched_getaffinity(0)), memory=memory, device=device)
+    return Resources(threads=settings.threads or cpus(), memory=memory, device=device)
 
 
 def devices(device: str) -> list[str]:
@@ -76,19 +76,34 @@ def share(whole: Resources, workers: int) -> Resources:
 
 def limit_threads(threads: int) -> None:
     """Tell numerical libraries, which this process has not loaded yet, how many threads they may start."""
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
-        os.environ[name] = str(threads)
-    # NumPy's products here are small: its threads would wait for each other longer than they work.
-    os.environ["OPENBLAS_NUM_THREADS"] = "1"
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that wait leave their core to other programs
+    os.environ.update(thread_variables(threads))
+
+
+def thread_variables(threads: int) -> dict[str, str]:
+    """Environment variables that tell numerical libraries how many threads they may start."""
+    return {
+        **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), str(threads)),
+        # NumPy's products here are small: its threads would wait for each other longer than they work.
+        "OPENBLAS_NUM_THREADS": "1",
+        # Threads that wait leave their core to other programs.
+        "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"),
+    }
+
+
+def cpus() -> int:
+    """CPUs that this process may use; what Slurm allotted counts, where it does not bind processes to it."""
+    there = len(os.sched_getaffinity(0))
+    return min(there, int(os.environ.get("SLURM_CPUS_ON_NODE", there)))
 
 
 def free_memory() -> int:
-    """Memory that can be used without swapping, bytes; a container's limit counts."""
+    """Memory that can be used without swapping, bytes; a container's limit, and what Slurm allotted, count."""
     free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     for line in Path("/proc/meminfo").read_text().splitlines() if Path("/proc/meminfo").exists() else ():
         if line.startswith("MemAvailable:"):
             free = int(line.split()[1]) * 1024
+    if "SLURM_MEM_PER_NODE" in os.environ:
+        free = min(free, int(os.environ["SLURM_MEM_PER_NODE"]) << 20)
     limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
     try:
         return min(free, int(limit.read_text()) - int(used.read_text()))

@@ -17,7 +17,7 @@ from thon.job.record import Made
 MANY = 100
 """A folder of more files counts as one."""
 
-NUMBERS = 40
+NUMBERS = 64
 """Most numbers of a record that are kept."""
 
 OWN_FILES = frozenset({"record.json", "record.npz", ITEM_FILE})
@@ -38,7 +38,10 @@ def made_files(folder: Path) -> dict[str, Made]:
 
 
 def numbers(record: Any) -> dict[str, float]:
-    """The finite numbers of a record, those of records inside it after their field's name; `count` is its length."""
+    """The finite numbers of a record, and its `figures`; those of records inside it after their field's name.
+
+    `count` is its length.
+    """
     found = dict(_numbers(record, ""))
     if hasattr(record, "__len__"):
         found = {"count": float(len(record))} | found
@@ -68,3 +71,6 @@ def _numbers(record: Any, before: str) -> Iterator[tuple[str, float]]:
                 yield f"{before}{field.name}", float(value)
         elif not isinstance(value, type):
             yield from _numbers(value, f"{before}{field.name}.")
+    for name, value in getattr(record, "figures", {}).items():
+        if math.isfinite(value):
+            yield f"{before}{name}", value

@@ -112,7 +112,10 @@ class Machine(BaseModel):
 
 
 class RunRecord(Machine, Usage):
-    """One stretch of work on a job, from where it was taken up to where it ended."""
+    """One stretch of work on a job, from where it was taken up to where it ended, or of one worker on its items."""
+
+    worker: str = ""
+    """Name of the worker that this machine was; empty of the run itself, which lasts as long as the job did."""
 
     user: str = ""
     batch: str = ""
@@ -122,6 +125,9 @@ class RunRecord(Machine, Usage):
     state: Literal["running", "finished", "failed", "interrupted", "killed"] = "running"
     share: float = 1.0
     """Part of the machine that the job had; several steps of a live session share one."""
+    accounting: dict[str, Any] = Field(default_factory=dict)
+    """What the batch system's accounting tells of it: state, exit code, elapsed and waited time in s, CPU seconds, peak
+    memory in bytes, energy in J where it is measured, nodes, and what was allocated."""
 
     @property
     def cost(self) -> float | None:
@@ -141,6 +147,10 @@ class ItemResult(Usage):
     """How an item ended."""
 
     state: Literal["done", "failed"]
+    worker: str = ""
+    """The worker that did it, where items are done on other machines than the run."""
+    origin: str = ""
+    """The job that did it, where it was taken over from there."""
     message: str = ""
     exit_code: int = 0
     log: str = ""
@@ -208,5 +218,7 @@ class JobRecord(BaseModel):
     """Jobs to wait for besides those that its inputs come from."""
     cleaned: str | None = None
     """When its outputs were removed to save space."""
+    appends: str | None = None
+    """The job that this one has grown from: what that one had finished is taken over, and only what is new is done."""
     continues: Continues | None = None
     """Where it begins: at an iteration that another job had reached."""

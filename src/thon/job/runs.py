@@ -1,5 +1,7 @@
 """The runs of a job, each a stretch of work on one machine, and what they add up to.
 
+Where the items are done by workers on other machines, each of those has a record of its own beside that of the run.
+
 While a job runs, `results.jsonl` gets a line for each item that has ended; `job.json`, which may be long, is written
 where a run begins and where it ends. A run that was killed is closed by the next one, from what it left.
 """
@@ -8,7 +10,7 @@ from __future__ import annotations
 
 import datetime
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 from thon.job.events import ItemDone
@@ -18,13 +20,16 @@ from thon.job.items_file import ItemLine, read_items
 from thon.job.machine import now
 from thon.job.made import made_files
 from thon.job.record import ItemResult, JobRecord, RunRecord, Usage
+from thon.job.workers_file import worker_runs
 
 RunEnding = Literal["finished", "failed", "interrupted"]
 
 
-def begin_run(record: JobRecord, *, gpus: int = 0) -> RunRecord:
-    """A new run on this machine, noted in the record."""
+def begin_run(record: JobRecord, *, gpus: int = 0, watches: bool = False) -> RunRecord:
+    """A new run on this machine, noted in the record; one that only watches workers elsewhere costs nothing itself."""
     machine = describe_machine(gpus)
+    if watches:
+        machine = machine.model_copy(update={"instance": "", "spot": None, "price": 0.0})
     batch = os.environ.get("SLURM_JOB_ID", "")
     run = RunRecord(**machine.model_dump(), user=user_name(), batch=batch, started=now())
     record.runs.append(run)
@@ -33,14 +38,33 @@ def begin_run(record: JobRecord, *, gpus: int = 0) -> RunRecord:
 
 
 def end_run(
-    record: JobRecord, ending: RunEnding | Literal["killed"], took: Usage, ended: str, *, share: float = 1.0
+    folder: JobFolder,
+    record: JobRecord,
+    ending: RunEnding | Literal["killed"],
+    took: Mapping[str, Usage],
+    ended: str,
+    *,
+    share: float = 1.0,
 ) -> None:
-    """Close the last run with what it took, and add up all runs; the size is that of the outputs as they are now."""
-    run = record.runs[-1]
-    update = took.model_dump() | {"ended": ended, "state": ending, "share": share}
-    update["gpu_seconds"] = round(took.seconds * len(run.gpus) * share, 3)
+    """Close the last run and those of its workers, and add up all runs.
+
+    The size is that of the outputs as they are now, the time that of the runs themselves.
+
+    Args:
+        folder: The job.
+        record: Its record.
+        ending: How the run ended.
+        took: What it took, under the empty name, and what the items of each worker took.
+        ended: When it ended.
+        share: Part of the machines that the job had.
+    """
+    run, own = record.runs[-1], took.get("", Usage())
+    update = own.model_dump() | {"ended": ended, "state": ending, "share": share}
+    update["gpu_seconds"] = round(own.seconds * len(run.gpus) * share, 3)
     record.runs[-1] = run.model_copy(update=update)
+    record.runs += worker_runs(folder.path, record.runs[-1], ended, took, share=share)
     record.usage = added(record.runs)
+    record.usage.seconds = round(sum(one.seconds for one in record.runs if not one.worker), 3)
     record.usage.bytes = sum(result.bytes for result in record.results.values())
 
 
@@ -60,10 +84,13 @@ def added(parts: Iterable[Usage]) -> Usage:
     )
 
 
-def taken(folder: JobFolder, seconds: float, energy: float | None) -> Usage:
-    """What the present run of a job took, from the results that it has written."""
-    used = added(line.result for line in read_items(folder.results_file))
-    used.seconds, used.energy = round(seconds, 3), energy
+def taken(folder: JobFolder, seconds: float, energy: float | None) -> dict[str, Usage]:
+    """What the present run of a job took, from the results that it has written, and in it the items of each worker."""
+    by_worker: dict[str, list[ItemResult]] = {"": []}
+    for line in read_items(folder.results_file):
+        by_worker.setdefault(line.result.worker, []).append(line.result)
+    used = {worker: added(results) for worker, results in by_worker.items()}
+    used[""].seconds, used[""].energy = round(seconds, 3), energy
     return used
 
 
@@ -75,7 +102,7 @@ def close_killed(folder: JobFolder, record: JobRecord) -> None:
     begun = datetime.datetime.fromisoformat(record.runs[-1].started)
     last = max([begun.timestamp(), *signs])
     ended = datetime.datetime.fromtimestamp(last, datetime.UTC).isoformat(timespec="milliseconds")
-    end_run(record, "killed", taken(folder, last - begun.timestamp(), None), ended)
+    end_run(folder, record, "killed", taken(folder, last - begun.timestamp(), None), ended)
 
 
 def found_results(folder: JobFolder, record: JobRecord, finished: Sequence[str]) -> dict[str, ItemResult]:

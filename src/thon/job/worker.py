@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 from thon.base.errors import StoreError, ThonError
@@ -22,7 +23,7 @@ from thon.job.events import Failed, Finished, Interrupted, Started
 from thon.job.folder import JobFolder
 from thon.job.item import as_thon_error
 from thon.job.iterations import begin_at
-from thon.job.loop import run_items, watch_process
+from thon.job.loop import Crew, run_items, watch_process
 from thon.job.machine import held_gpus, job_resources, limit_threads, now, process_count, share
 from thon.job.nvml import open_gpus
 from thon.job.ranks import PARENT, follow, take_rank
@@ -39,13 +40,18 @@ def main(arguments: list[str] | None = None) -> int:
     if len(given) != 1 or given[0].startswith("-"):
         print(f"usage: thon-worker JOBDIR\n\n{__doc__}")
         return 0 if given in (["-h"], ["--help"]) else 2
+    folder = JobFolder(Path(given[0]))
+    return serve(lambda: run(folder, own_process=True) if take_rank() == 0 else follow(folder))
+
+
+def serve(work: Callable[[], int]) -> int:
+    """Do what a worker's process is there for, so that it can be stopped; returns the exit code."""
     # A shell starts background jobs with SIGINT ignored, and children inherit that; a worker must always hear it.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
     _watch_parent()
-    folder = JobFolder(Path(given[0]))
     try:
-        return run(folder, own_process=True) if take_rank() == 0 else follow(folder)
+        return work()
     except KeyboardInterrupt:
         return INTERRUPTED
     except ThonError as error:
@@ -53,13 +59,14 @@ def main(arguments: list[str] | None = None) -> int:
         return error.exit_code
 
 
-def run(folder: JobFolder, *, own_process: bool = False) -> int:
+def run(folder: JobFolder, *, own_process: bool = False, crew: Crew | None = None) -> int:
     """Take up a job, do what is left of it, and close its record; returns the exit code.
 
     Args:
         folder: The job's folder.
         own_process: Whether this process exists for the job alone, so that its numerical libraries may be told how many
             threads to start.
+        crew: Workers on other machines that do the items, where not this machine does.
 
     Raises:
         StoreError: It is finished already, somebody else runs it, or the disk refuses.
@@ -68,12 +75,12 @@ def run(folder: JobFolder, *, own_process: bool = False) -> int:
         record = folder.read()
         if record.state == "finished":
             raise StoreError("this job is finished and does not change", path=folder.path, mend="`thon repeat` it")
-        shift = _Shift(folder)
+        shift = _Shift(folder, crew)
         try:
             shift.take_up(record)
-            if own_process:
+            if own_process and crew is None:
                 limit_threads(share(job_resources(record), process_count(record)).threads)
-            run_items(folder, record)
+            run_items(folder, record, crew)
         except KeyboardInterrupt:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             return shift.close_interrupted()
@@ -87,10 +94,11 @@ class _Shift:
 
     Args:
         folder: The job's folder.
+        crew: Workers on other machines, if any.
     """
 
-    def __init__(self, folder: JobFolder):
-        self._folder = folder
+    def __init__(self, folder: JobFolder, crew: Crew | None):
+        self._folder, self._crew = folder, crew
         self._start = time.monotonic()
         self._meter: EnergyMeter | None = None
 
@@ -101,14 +109,14 @@ class _Shift:
         folder.discard_unfinished()
         close_killed(folder, record)
         finished = folder.items()
-        resources = job_resources(record)
-        gpus = held_gpus(resources.device, load_job(record.type).gpus)
+        resources = job_resources(record) if self._crew is None else self._crew.resources
+        gpus = held_gpus(resources.device, load_job(record.type).gpus) if self._crew is None else 0
         record.results = found_results(folder, record, finished)
         record.state, record.started, record.ended = "running", record.started or now(), None
         record.device, record.threads, record.memory = resources.device, resources.threads, resources.memory
         for item in record.items.keys() - set(finished):
             begin_at(folder.path, record, item)
-        run = begin_run(record, gpus=gpus)
+        run = begin_run(record, gpus=gpus, watches=self._crew is not None)
         folder.write(record)
         self._meter = EnergyMeter(open_gpus()[:gpus])
         folder.emit(Started(host=run.host, pid=os.getpid(), items=len(record.items), finished=len(finished)))
@@ -150,8 +158,8 @@ class _Shift:
         if self._meter is not None:
             took = taken(self._folder, time.monotonic() - self._start, self._meter.stop())
             if load_job(record.type).spreads:
-                took.cpu_seconds += _cpu_of_others()  # the processes that did the item together with this one
-            end_run(record, ending, took, record.ended)
+                took[""].cpu_seconds += _cpu_of_others()  # the processes that did the item together with this one
+            end_run(self._folder, record, ending, took, record.ended)
         self._folder.write(record)
         return record
 

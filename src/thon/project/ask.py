@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
-from sqlalchemy import Connection, Select, and_, case, func, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, case, func, select
 
 from thon.base.errors import InputError
 from thon.project.tables import jobs, metadata, numbers, runs
@@ -138,16 +138,20 @@ def _allow(action: int, *_: object) -> int:
     return sqlite3.SQLITE_OK if action in _ALLOWED else sqlite3.SQLITE_DENY
 
 
-def _restrict(connection: Connection, project: str, query: Select[Any], condition: str) -> Select[Any]:
+def read_condition(condition: str) -> tuple[str, ColumnElement[bool]]:
+    """The name of a number, and what is to hold for its value; one with `=` holds for what rounds to it.
+
+    Raises:
+        InputError: It cannot be understood.
+    """
     match = _CONDITION.match(condition.strip())
     if match is None:
         raise InputError("not a condition", got=condition, expected="a number of a result, such as resolution<4")
     name, sign, typed = match.groups()
-    value, column = float(typed), numbers.c.value
-    mine = and_(numbers.c.project == project, numbers.c.name == name)
-    if connection.execute(select(numbers.c.name).where(mine).limit(1)).scalar() is None:
-        known = connection.execute(select(numbers.c.name).where(numbers.c.project == project).distinct()).scalars()
-        raise InputError(f"nothing in this project has '{name}'", expected=", ".join(sorted(known)) or "a result")
+    try:
+        value, column = float(typed), numbers.c.value
+    except ValueError as error:
+        raise InputError("this is no number", got=typed, expected="such as 3.5") from error
     half = 0.5 * 10.0 ** -len(typed.partition(".")[2])
     holds = {
         "=": and_(column >= value - half, column < value + half),
@@ -156,4 +160,13 @@ def _restrict(connection: Connection, project: str, query: Select[Any], conditio
         ">": column > value,
         ">=": column >= value,
     }[sign]
+    return name, holds
+
+
+def _restrict(connection: Connection, project: str, query: Select[Any], condition: str) -> Select[Any]:
+    name, holds = read_condition(condition)
+    mine = and_(numbers.c.project == project, numbers.c.name == name)
+    if connection.execute(select(numbers.c.name).where(mine).limit(1)).scalar() is None:
+        known = connection.execute(select(numbers.c.name).where(numbers.c.project == project).distinct()).scalars()
+        raise InputError(f"nothing in this project has '{name}'", expected=", ".join(sorted(known)) or "a result")
     return query.where(jobs.c.job.in_(select(numbers.c.job).where(mine, holds)))

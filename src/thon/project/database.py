@@ -21,6 +21,7 @@ from sqlalchemy.pool import NullPool, StaticPool
 from thon.base.errors import InputError, StoreError
 from thon.job.folder import storing
 from thon.project.project import Project
+from thon.project.tables import metadata
 
 FOLDER = ".thon"
 NEWEST = "0002"
@@ -134,7 +135,10 @@ def prepare(engine: Engine, place: Place) -> None:
                 expected=f"version {NEWEST} or older",
                 mend="use that thon, or `thon reindex` to make the index anew with this one",
             )
-        _migrate(connection)
+        if found is None and connection.dialect.name == "sqlite":
+            _begin(connection)
+        else:
+            _migrate(connection)
 
 
 def version_of(connection: Connection) -> str | None:
@@ -187,6 +191,13 @@ def _is_damaged(cause: object) -> bool:
     if not isinstance(cause, sqlite3.DatabaseError):
         return False
     return cause.sqlite_errorcode in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT) or "malformed" in str(cause)
+
+
+def _begin(connection: Connection) -> None:
+    """Make the newest tables in an empty file, which is what all migrations come to."""
+    metadata.create_all(connection)
+    connection.execute(text("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)"))
+    connection.execute(text("INSERT INTO alembic_version VALUES (:newest)"), {"newest": NEWEST})
 
 
 def _migrate(connection: Connection) -> None:

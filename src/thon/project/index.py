@@ -118,7 +118,7 @@ def open_index(project: Project, say: Say = lambda text: None) -> Generator[Inde
         StoreError: The index was made by a newer thon, or its database cannot be reached.
     """
     place = place_of(project)
-    index = _in_memory(project, place) if _is_read_only(project, place) else _fresh(project, place, say)
+    index = _in_memory(project, place) if is_read_only(project) else _fresh(project, place, say)
     if doubles := project.doubles():
         say(f"another folder bears the number of {', '.join(doubles)}, which is left out; give it a free number")
     try:
@@ -136,7 +136,7 @@ def reindex(project: Project) -> int:
     place = place_of(project)
     with OwnerLock.hold(lock_file(project), "thon reindex", wait=PATIENCE):
         if place.file is not None:
-            _remove(place.file)
+            remove_index(place.file)
         index = Index(project, connect(place), place)
         try:
             prepare(index.engine, place)
@@ -182,7 +182,7 @@ def _is_usable(index: Index) -> bool:
 def _anew(project: Project, place: Place, damaged: Index) -> Index:
     damaged.close()
     if place.file is not None:
-        _remove(place.file)
+        remove_index(place.file)
     index = Index(project, connect(place), place)
     prepare(index.engine, place)
     index.rebuild()
@@ -217,7 +217,9 @@ def _raw(connection: Connection) -> sqlite3.Connection:
     return found
 
 
-def _is_read_only(project: Project, place: Place) -> bool:
+def is_read_only(project: Project) -> bool:
+    """Whether a project's index lies in it and cannot be written there."""
+    place = place_of(project)
     if place.file is None or not place.file.is_relative_to(project.root):
         return False
     folder = project.root / FOLDER
@@ -225,7 +227,8 @@ def _is_read_only(project: Project, place: Place) -> bool:
     return not all(os.access(path, os.W_OK) for path in there or [project.root])
 
 
-def _remove(file: Path) -> None:
+def remove_index(file: Path) -> None:
+    """Remove the file of an index, and those that belong to it."""
     with storing(file):
         for end in ("", "-wal", "-shm", "-journal"):
             file.with_name(file.name + end).unlink(missing_ok=True)

@@ -178,7 +178,7 @@ def _unreadable(folder: JobFolder, message: str) -> Row:
 
 
 def _run_row(number: int, run: RunRecord) -> Row:
-    row = run.model_dump(exclude={"user", "gpus"})
+    row = run.model_dump(exclude={"user", "gpus", "worker", "accounting"})
     return row | {"run": number, "person": run.user, "gpus": ", ".join(run.gpus), "cost": run.cost}
 
 

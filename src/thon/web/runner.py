@@ -1,0 +1,102 @@
+"""Runs the jobs of a served project: the scheduler's rounds, in a thread, as long as the server owns them."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+
+from thon.base.errors import StoreError, ThonError
+from thon.engine.desk import Desk
+from thon.engine.lanes import Lanes, read_lanes
+from thon.engine.scheduler import OWNER, Scheduler
+from thon.project.lock import OwnerLock
+from thon.project.project import Project
+
+ROUND = 0.5
+"""Time between two rounds, s."""
+
+PATIENCE = 1.5
+"""How long jobs on this machine may take to stop when the server ends, s; what they were at is done anew."""
+
+Say = Callable[[str, str], None]
+
+log = logging.getLogger("thon.web")
+
+
+class Runner:
+    """A scheduler with the thread that calls it.
+
+    Args:
+        project: The project.
+        desk: Does what needs job types loaded.
+        say: Is told, of a job, what its own events do not tell.
+    """
+
+    def __init__(self, project: Project, desk: Desk, say: Say):
+        self.scheduler: Scheduler | None = None
+        self.trouble = ""
+        """Why no jobs are run, in words; empty where they are."""
+        self._project, self._desk, self._say = project, desk, say
+        self._wake, self._over = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"scheduler of {project.root.name}", daemon=True)
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Begin a round now, for something was asked for."""
+        self._wake.set()
+
+    def close(self) -> None:
+        """Stop; jobs on this machine are stopped too, and stay asked for."""
+        self._over.set()
+        self._wake.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._over.is_set():
+            try:
+                with OwnerLock.hold(self._project.root / OWNER, "thon serve") as lock:
+                    self._rounds(lock)
+            except StoreError as error:
+                self.trouble = f"jobs are run by {error.got}" if _is_busy(error) else str(error)
+                self._pause(1.0)
+
+    def _rounds(self, lock: OwnerLock) -> None:
+        """Rounds for as long as the running of jobs is ours."""
+        lanes = self._lanes()
+        scheduler = Scheduler(self._project, lanes, say=self._say, call=self._desk.call)
+        self.scheduler, self.trouble = scheduler, ""
+        try:
+            while not self._over.is_set():
+                lock.check()
+                self._round(scheduler)
+                self._pause(ROUND)
+        finally:
+            self.scheduler = None
+            scheduler.close(PATIENCE)
+
+    def _round(self, scheduler: Scheduler) -> None:
+        try:
+            scheduler.round()
+        except ThonError as error:
+            self.trouble = str(error)
+        except Exception as error:  # the next round looks at everything anew
+            log.error("a round of the scheduler failed", exc_info=error)
+            self.trouble = f"something unexpected happened: {type(error).__name__}: {error}"
+        else:
+            self.trouble = ""
+
+    def _lanes(self) -> Lanes:
+        try:
+            return read_lanes(self._project.root)
+        except ThonError as error:
+            self._say("", str(error))
+            return Lanes()
+
+    def _pause(self, seconds: float) -> None:
+        self._wake.wait(seconds)
+        self._wake.clear()
+
+
+def _is_busy(error: StoreError) -> bool:
+    return isinstance(error.__cause__, BlockingIOError)

@@ -1,0 +1,160 @@
+"""The projects that a server serves; a route takes the one that its URL names as a parameter.
+
+```python
+@router.get("/p/{project}/")
+def page(served: ServedProject) -> HTMLResponse:
+    with served.index.reading() as connection:
+        rows = job_log(connection, served.project.id)
+```
+
+Such a route is an ordinary function, not `async`, and runs in a thread, so that it may read files and ask the index.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from thon.base.errors import InputError, ThonError
+from thon.engine.asked import ASKED
+from thon.engine.desk import Desk
+from thon.job.places import MARK, is_project
+from thon.project.project import Project
+from thon.web.faults import AbsentError, ConflictError
+from thon.web.served import Picture, Served
+
+__all__ = ["Served", "ServedProject", "ServedSite", "Site"]
+
+_NAME = re.compile(r"[\w][\w.+-]{0,99}$")
+
+Say = Callable[[str], None]
+
+
+class Site:
+    """The projects of one server: one, or those in a folder.
+
+    Args:
+        folder: A project, or a folder of projects.
+        run: Whether to run the jobs that are asked for.
+        browse: Folders below which people may look for inputs; home and the folder around the projects unless given.
+        picture: Tells how the jobs of a project stand, for those who look.
+        say: Takes a sentence for whoever started the server.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        run: bool = True,
+        browse: Sequence[Path] = (),
+        picture: Picture = lambda served: {},
+        say: Say = lambda text: None,
+    ):
+        self.folder, self.run, self.say = folder.absolute(), run, say
+        self.single = (self.folder / MARK).exists()
+        self.desk = Desk()
+        around = self.folder.parent if self.single else self.folder
+        self.browse = list(dict.fromkeys(path.resolve() for path in (Path.home(), around, *browse)))
+        self.ending = False
+        """Whether the server is about to end; streams then do."""
+        self._picture = picture
+        self._lock = threading.Lock()
+        self._open: dict[str, Served] = {}
+
+    def start(self) -> None:
+        """Open the one project, or those in which jobs are asked for already.
+
+        Raises:
+            ThonError: The one project cannot be served.
+        """
+        for name in self.names():
+            try:
+                if self.single or any((self.folder / name).glob(f"J*/{ASKED}")):
+                    self.project(name)
+            except ThonError as error:
+                if self.single:
+                    raise
+                self.say(f"{name} is not served: {error}")
+
+    def names(self) -> list[str]:
+        """Names of the projects that are there, as URLs have them."""
+        if self.single:
+            return [self.folder.name]
+        with os.scandir(self.folder) as entries:
+            return sorted(one.name for one in entries if one.is_dir() and is_project(one.path))
+
+    def project(self, name: str) -> Served:
+        """A project, which is opened when it is asked for first.
+
+        Raises:
+            AbsentError: No such project.
+            StoreError: Another server has it, or it was made by a newer thon.
+        """
+        found = self._open.get(name)
+        if found is not None:
+            return found
+        with self._lock:
+            if name not in self._open:
+                self._open[name] = self._serve(name)
+            return self._open[name]
+
+    def create(self, name: str) -> Served:
+        """A new project in the folder that is served.
+
+        Raises:
+            InputError: The name is not fit to be one.
+            ConflictError: Such a folder is there already, or a single project is served.
+            StoreError: The disk refuses.
+        """
+        if self.single:
+            mend = "`thon serve` a folder of projects"
+            raise ConflictError("this server serves one project", path=self.folder, mend=mend)
+        if not _NAME.match(name):
+            raise InputError("this is no name for a project", got=name, expected="letters, digits, . + - _")
+        if (self.folder / name).exists():
+            raise ConflictError("such a folder is there already", got=name, mend="choose another name")
+        Project.create(self.folder / name)
+        return self.project(name)
+
+    def end(self) -> None:
+        """The server is about to end: let streams end."""
+        self.ending = True
+        for one in list(self._open.values()):
+            one.feed.end()
+
+    def close(self) -> None:
+        """Let go of all projects."""
+        self.end()
+        with self._lock:
+            for one in self._open.values():
+                one.close()
+            self._open.clear()
+        self.desk.close()
+
+    def _serve(self, name: str) -> Served:
+        if name not in self.names():
+            raise AbsentError(f"no project '{name}'", expected=", ".join(self.names()) or "a project")
+        project = Project.open(self.folder if self.single else self.folder / name)
+        return Served(name, project, self.desk, run=self.run, picture=self._picture)
+
+
+def served(request: Request, project: str) -> Served:
+    """The project that a URL names."""
+    found = site_of(request).project(project)
+    found.look()
+    return found
+
+
+def site_of(request: Request) -> Site:
+    """The server's projects."""
+    return request.app.state.site
+
+
+ServedProject = Annotated[Served, Depends(served)]
+ServedSite = Annotated[Site, Depends(site_of)]

@@ -1,0 +1,405 @@
+"""What was asked for is run: in the order of age, several at once, on its lane, and after any kill."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from tests.engine.lane_here import LaneHere
+from thon.base.errors import StoreError
+from thon.engine.asked import Asked, ask_to_run, ask_with_parents, asked_jobs, asked_of, withdraw, write_asked
+from thon.engine.lane_contract import Ending, Needs
+from thon.engine.lane_local import LocalLane
+from thon.engine.lanes import LaneOptions, Lanes
+from thon.engine.scheduler import OWNER, Scheduler
+from thon.engine.scheduler_front import Front, run_waiting
+from thon.engine.scheduler_stop import stop
+from thon.engine.waiting import add_job, sources_of
+from thon.job.folder import JobFolder
+from thon.job.record import RunSettings
+from thon.job.registry import load_job
+from thon.project.lock import OwnerLock
+from thon.project.project import Project
+from thon.project.request import Request
+
+JOBS = Path(__file__).parent.parent / "slurm" / "jobs"
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    monkeypatch.setenv("THON_JOBS", str(JOBS))
+    monkeypatch.setenv("THON_METADATA", "none")
+    (tmp_path / "gates").mkdir()
+    for name, text in (("one", "1"), ("two", "2"), ("bad", "x")):
+        (tmp_path / f"{name}.txt").write_text(text)
+    return Project.create(tmp_path / "project")
+
+
+def add(project: Project, *names: str, after: tuple[str, ...] = (), threads: int = 1, gated: bool = False) -> JobFolder:
+    spec = load_job("count-up-to")
+    options = spec.options(gates=str(project.root.parent / "gates") if gated else "")
+    request = Request(spec, options, {}, RunSettings(threads=threads))
+    files = [str(project.root.parent / f"{name}.txt") for name in names]
+    return add_job(project, request, {"source": sources_of(files, project)}, after)
+
+
+@dataclass
+class Fake:
+    """A handle whose ending the test decides."""
+
+    ending: Ending | None = None
+    state: str = "queued"
+    reason: str = "queued: no free node has what it asks for (Resources)"
+    batch: str = "77"
+    cancelled: bool = False
+
+    def poll(self) -> Ending | None:
+        return self.ending
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+    def leave(self) -> None: ...
+
+    def wait(self, seconds: float) -> None: ...
+
+
+@dataclass
+class FakeLane:
+    """A lane with room for so many jobs at a time."""
+
+    room: int = 9
+    handles: dict[str, Fake] = field(default_factory=dict)
+    reserved: int = 0
+
+    def begin_round(self) -> None:
+        self.reserved = 0
+
+    def full(self, needs: Needs) -> str:
+        running = sum(handle.ending is None for handle in self.handles.values())
+        return "waits for room" if running + self.reserved >= self.room else ""
+
+    def reserve(self, needs: Needs) -> None:
+        self.reserved += 1
+
+    def start(self, folder: JobFolder, needs: Needs) -> Fake:
+        self.handles[folder.path.name[:4]] = Fake()
+        return self.handles[folder.path.name[:4]]
+
+
+def until(condition: Callable[[], object], scheduler: Scheduler | None = None, seconds: float = 30.0) -> None:
+    """Wait for a condition, with rounds meanwhile."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come true"
+        if scheduler is not None:
+            scheduler.round()
+        time.sleep(0.01)
+
+
+class TestAsking:
+    """The note in the folder is all there is."""
+
+    def test_it_says_where_and_by_whom_and_keeps_its_age(self, project: Project) -> None:
+        folder = add(project, "one")
+        first = ask_to_run(folder)
+        assert first.lane is None
+        assert first.by
+        again = ask_to_run(folder, lane="gpu")
+        assert (again.asked, again.lane) == (first.asked, "gpu")
+        assert asked_of(JobFolder(folder.path)) == again
+        withdraw(folder)
+        assert asked_of(folder) is None
+
+    def test_the_oldest_is_first(self, project: Project) -> None:
+        folders = [add(project, "one") for _ in range(3)]
+        for folder, when in zip(folders, ("2026-03", "2026-01", "2026-02"), strict=True):
+            write_asked(folder, Asked(asked=when))
+        assert list(asked_jobs(project)) == ["J002", "J003", "J001"]
+
+    def test_a_note_edited_by_hand_asks_for_the_default(self, project: Project) -> None:
+        folder = add(project, "one")
+        (folder.path / "asked.json").write_text("{")
+        assert asked_of(folder) == Asked(asked="")
+
+    def test_what_is_finished_is_refused_and_what_is_held_is_released(self, project: Project) -> None:
+        folder = add(project, "bad")
+        other = add(project, "one", after=("J001",))
+        front = Front(Lanes(), lambda *_: None, lambda *_: None, open=lambda name, options: LaneHere())
+        assert run_waiting(project, [], front).exit_code == 1
+        assert [one.state() for one in (folder, other)] == ["failed", "held"]
+        assert asked_jobs(project) == {}
+        ask_to_run(other)
+        assert other.state() == "waiting"
+        other.write(other.read().model_copy(update={"state": "finished"}))
+        with pytest.raises(StoreError, match="finished"):
+            ask_to_run(other)
+
+
+class TestRounds:
+    """With a lane that does what the test says."""
+
+    def scheduler(self, project: Project, lane: FakeLane, **more: LaneOptions) -> Scheduler:
+        self.said: list[str] = []
+        lanes = Lanes({"local": LaneOptions(kind="local"), **more})
+        return Scheduler(
+            project, lanes, open=lambda name, options: lane, say=lambda job, text: self.said.append(f"{job} {text}")
+        )
+
+    def test_in_the_order_of_age_as_there_is_room(self, project: Project) -> None:
+        for folder in [add(project, "one") for _ in range(3)]:
+            ask_to_run(folder)
+        lane = FakeLane(room=2)
+        scheduler = self.scheduler(project, lane)
+        until(lambda: len(lane.handles) == 2, scheduler)
+        assert list(lane.handles) == ["J001", "J002"]
+        until(lambda: scheduler.status()["J003"].words == "waits for room", scheduler)
+        assert scheduler.status()["J001"].words == "queued: no free node has what it asks for (Resources)"
+        lane.handles["J001"].ending = Ending(0)
+        until(lambda: "J003" in lane.handles, scheduler)
+        assert scheduler.codes["J001"] == 0
+        assert list(asked_jobs(project)) == ["J002", "J003"]
+
+    def test_what_is_no_longer_asked_for_is_stopped(self, project: Project) -> None:
+        folder = add(project, "one")
+        ask_to_run(folder)
+        lane = FakeLane()
+        scheduler = self.scheduler(project, lane)
+        until(lambda: lane.handles, scheduler)
+        scheduler.stop("J001")
+        scheduler.round()
+        assert lane.handles["J001"].cancelled
+        lane.handles["J001"].ending = Ending(130)
+        scheduler.round()
+        assert not scheduler.busy
+        assert folder.state() == "waiting"
+
+    def test_what_was_cut_short_begins_again_and_what_was_late_goes_to_the_next_lane(self, project: Project) -> None:
+        folder = add(project, "one")
+        ask_to_run(folder, lane="spot")
+        lane = FakeLane()
+        scheduler = self.scheduler(project, lane, spot=LaneOptions(next="main", patience=1.0), main=LaneOptions())
+        until(lambda: lane.handles, scheduler)
+        first = lane.handles["J001"]
+        first.ending = Ending(130, "again", "lost its node, and goes on where it stopped")
+        until(lambda: lane.handles["J001"] is not first, scheduler)
+        assert self.said == ["J001 lost its node, and goes on where it stopped"]
+        lane.handles["J001"].ending = Ending(130, "fall")
+        until(lambda: scheduler.status().get("J001") and scheduler.status()["J001"].lane == "main", scheduler)
+        asked = asked_of(folder)
+        assert asked is not None
+        assert asked.lane == "main"
+
+    def test_no_room_in_time_leads_to_the_next_lane_too(self, project: Project) -> None:
+        folder = add(project, "one")
+        ask_to_run(folder, lane="full")
+        options = {"full": LaneOptions(kind="local", next="local", patience=0.001)}
+        scheduler = self.scheduler(project, FakeLane(room=0), **options)
+        until(lambda: (asked := asked_of(folder)) is not None and asked.lane == "local", scheduler)
+        assert self.said == ["J001 goes to lane local, for it did not start in time on full"]
+
+    def test_a_worker_without_a_word_leaves_a_job_that_failed_with_words(self, project: Project) -> None:
+        folder = add(project, "one")
+        ask_to_run(folder)
+        lane = FakeLane()
+        scheduler = self.scheduler(project, lane)
+        until(lambda: lane.handles, scheduler)
+        lane.handles["J001"].ending = Ending(1, words="took more memory than its lane gives")
+        scheduler.round()
+        assert folder.state() == "failed"
+        assert [event.message for event in folder.events() if event.kind == "failed"] == [
+            "took more memory than its lane gives"
+        ]
+        assert asked_of(folder) is None
+
+    def test_a_lane_that_is_not_there_holds_the_job_with_words(self, project: Project) -> None:
+        folder = add(project, "one")
+        ask_to_run(folder, lane="lcoal")
+        scheduler = self.scheduler(project, FakeLane())
+        scheduler.round()
+        assert folder.state() == "held"
+        assert "did you mean local?" in next(event.text for event in folder.events() if event.kind == "log")
+        assert not scheduler.busy
+
+    def test_it_waits_for_another_and_runs_only_its_own(self, project: Project) -> None:
+        add(project, "one")
+        add(project, "one", after=("J001",))
+        other = add(project, "one")
+        ask_with_parents(project, [])
+        lane = FakeLane()
+        scheduler = Scheduler(project, Lanes(), open=lambda name, options: lane, only=["J001", "J002"])
+        until(lambda: lane.handles, scheduler)
+        assert scheduler.status()["J002"].words == "waits for J001"
+        assert list(lane.handles) == ["J001"]
+        assert asked_of(other) is not None
+
+
+class TestLocalLane:
+    """Room on this machine, in words that a person can follow."""
+
+    @pytest.fixture
+    def lane(self, monkeypatch: pytest.MonkeyPatch) -> LocalLane:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+        return LocalLane(LaneOptions(kind="local", cpus=8))
+
+    @pytest.mark.parametrize(
+        ("held", "wanted", "reason"),
+        [
+            ([], Needs(), ""),
+            ([Needs(threads=2)], Needs(threads=6), ""),
+            ([Needs(threads=2)], Needs(threads=7), "waits for CPUs"),
+            ([Needs(threads=2)], Needs(), "waits for CPUs"),
+            ([Needs(gpus=1)], Needs(gpus=1), ""),
+            ([Needs(gpus=1), Needs(gpus=1, threads=1)], Needs(gpus=1), "waits for a GPU"),
+            ([Needs(gpus=1)], Needs(gpus=2), "waits for a GPU"),
+            ([Needs(gpus=2, threads=2)], Needs(threads=6), ""),
+            ([Needs()], Needs(gpus=1), "waits for CPUs"),
+            ([], Needs(threads=99), ""),
+            ([], Needs(gpus=9), ""),
+        ],
+    )
+    def test_room(self, lane: LocalLane, held: list[Needs], wanted: Needs, reason: str) -> None:
+        for needs in held:
+            lane.reserve(needs)
+        assert lane.full(wanted) == reason
+        lane.begin_round()
+        assert lane.full(wanted) == ""
+
+    def test_so_many_jobs_at_most(self) -> None:
+        lane = LocalLane(LaneOptions(kind="local", cpus=8, jobs=1))
+        lane.reserve(Needs(threads=1))
+        assert lane.full(Needs(threads=1)) == "waits for one of the 1 jobs that run at most"
+
+
+def shut(project: Project, name: str) -> tuple[Path, Path]:
+    """Shut a gate; the file that tells of one who waits there, and the one that opens it."""
+    gates = project.root.parent / "gates"
+    (gates / f"{name}.shut").touch()
+    return gates / f"{name}.here", gates / name
+
+
+class TestWorkers:
+    """With workers in processes of their own."""
+
+    def test_two_at_once_and_the_scheduler_that_closes_keeps_them_asked_for(self, project: Project) -> None:
+        gates = {name: shut(project, f"{name}.3") for name in ("one", "two")}
+        folders = [add(project, "one", gated=True), add(project, "two", gated=True)]
+        for folder in folders:
+            ask_to_run(folder)
+        lanes = Lanes({"local": LaneOptions(kind="local", cpus=2, price=7.2, currency="EUR")})
+        scheduler = Scheduler(project, lanes)
+        until(lambda: all(here.exists() for here, _ in gates.values()), scheduler)
+        assert {one.state for one in scheduler.status().values()} == {"running"}
+        scheduler.close()
+        assert [folder.state() for folder in folders] == ["interrupted"] * 2
+        assert list(asked_jobs(project)) == ["J001", "J002"]
+        for _, gate in gates.values():
+            gate.touch()
+        scheduler = Scheduler(project, lanes)
+        until(lambda: len(scheduler.codes) == 2, scheduler)
+        assert scheduler.codes == {"J001": 0, "J002": 0}
+        assert asked_jobs(project) == {}
+        record = folders[0].read()
+        assert [run.state for run in record.runs] == ["interrupted", "finished"]
+        assert (record.runs[0].price, record.runs[0].currency) == (7.2, "EUR")
+        said = [event.text for event in folders[0].events() if event.kind == "log"]
+        assert [text.split(" on ")[0] for text in said] == ["from iteration 0", "from iteration 2"]
+
+    def test_kill_nine_of_thon_run_loses_nothing(self, project: Project) -> None:
+        here, gate = shut(project, "two.4")
+        folder = add(project, "one", "two", gated=True)
+        command = [sys.executable, "-m", "thon.cli.main", "run", "-o", str(project.root), "-q"]
+        process = subprocess.Popen(command)
+        try:
+            until(here.exists)
+        finally:
+            process.kill()
+            process.wait()
+        assert asked_of(folder) is not None
+        gate.touch()
+        until(lambda: not folder.is_running())
+        assert subprocess.run(command, check=False).returncode == 0
+        record = folder.read()
+        assert record.state == "finished"
+        assert [folder.output(item).total for item in ("one", "two")] == [counted(1), counted(2)]
+        done = [event.item for event in folder.events() if event.kind == "item_done"]
+        assert sorted(done) == ["one", "two"]
+        assert asked_of(folder) is None
+
+    def test_ctrl_c_of_thon_run_stops_it_for_good(self, project: Project) -> None:
+        here, _ = shut(project, "one.2")
+        folder = add(project, "one", gated=True)
+        process = subprocess.Popen([sys.executable, "-m", "thon.cli.main", "run", "-o", str(project.root), "-q"])
+        try:
+            until(here.exists)
+            process.send_signal(signal.SIGINT)
+            assert process.wait(20) == 130
+        finally:
+            process.kill()
+        assert (folder.state(), asked_of(folder)) == ("interrupted", None)
+
+    def test_who_comes_second_asks_and_follows_and_takes_over(self, project: Project) -> None:
+        here, gate = shut(project, "one.2")
+        folder = add(project, "one", gated=True)
+        events: list[str] = []
+        said: list[str] = []
+        front = Front(
+            Lanes(),
+            lambda *_: None,
+            lambda folder, event: events.append(event.kind),
+            lambda job, text: said.append(text),
+        )
+        command = [sys.executable, "-m", "thon.cli.main", "run", "J001", "-o", str(project.root), "-q"]
+        with OwnerLock.hold(project.root / OWNER, "a server"):
+            second = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+            until(lambda: asked_of(folder) is not None)
+            scheduler = Scheduler(project, Lanes())
+            until(here.exists, scheduler)
+            gate.touch()
+            until(lambda: not scheduler.busy, scheduler)
+            assert second.communicate(timeout=20)[1].startswith("note: another process runs the jobs")
+            assert second.returncode == 0
+        add(project, "two")
+        assert run_waiting(project, [], front).exit_code == 0
+        assert (said, events[-1]) == ([], "finished")
+
+    def test_stop_of_a_job_that_no_scheduler_runs(self, project: Project) -> None:
+        here, _ = shut(project, "one.2")
+        folder = add(project, "one", gated=True)
+        with pytest.raises(StoreError, match="does not run"):
+            stop(project, folder)
+        ask_to_run(folder)
+        assert stop(project, folder) == "is no longer asked for"
+        scheduler = Scheduler(project, Lanes())
+        ask_to_run(folder)
+        until(here.exists, scheduler)
+        assert stop(project, folder) == "is stopped"
+        until(lambda: not scheduler.busy, scheduler)
+        assert folder.state() == "interrupted"
+
+    def test_a_worker_that_is_killed_is_not_begun_again_for_ever(self, project: Project) -> None:
+        here, _ = shut(project, "one.2")
+        folder = add(project, "one", gated=True)
+        ask_to_run(folder)
+        scheduler = Scheduler(project, Lanes())
+        until(here.exists, scheduler)
+        os.kill(next(event.pid for event in folder.events() if event.kind == "started"), signal.SIGKILL)
+        until(lambda: not scheduler.busy, scheduler)
+        assert scheduler.codes == {"J001": 1}
+        assert folder.state() == "failed"
+        assert "killed by SIGKILL" in next(event.message for event in folder.events() if event.kind == "failed")
+        assert [run.state for run in folder.read().runs] == ["killed"]
+
+
+def counted(total: int, iterations: int = 5) -> int:
+    for k in range(1, iterations + 1):
+        total = (3 * total + k) % 1_000_003
+    return total

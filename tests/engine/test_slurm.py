@@ -1,0 +1,463 @@
+"""Slurm's commands when they are good, slow, garbled or missing: nothing is submitted twice, nothing is lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from thon.engine import slurm, slurm_account, slurm_lane, slurm_queue
+from thon.engine.lane_contract import Ending, Needs
+from thon.engine.lanes import LaneOptions
+from thon.engine.slurm import Account, Queued, RefusedError, SilentError
+from thon.engine.slurm_lane import SlurmHandle, SlurmLane
+from thon.engine.slurm_queue import Queue
+from thon.engine.slurm_script import write_script
+from thon.engine.slurm_states import TRIES, ending_of, words_of
+from thon.engine.submission import Submission, new_submission, open_submission, read_submission, write_submission
+from thon.job.folder import JobFolder
+
+GOLDEN = Path(__file__).parent.parent / "slurm" / "batch.sh"
+
+SBATCH = """#!/bin/bash
+echo "$@" >> $CLUSTER/calls
+[ -e $CLUSTER/sbatch ] && { . $CLUSTER/sbatch; }
+name=$(sed -n 's/^#SBATCH --job-name=//p' "${@: -1}")
+number=$(( $(ls $CLUSTER/queue | wc -l) + 100 ))
+echo "$number|$name|PENDING||N/A|Priority" > $CLUSTER/queue/$number
+[ -e $CLUSTER/after ] && { . $CLUSTER/after; }
+echo $number
+"""
+SQUEUE = """#!/bin/bash
+[ -e $CLUSTER/squeue ] && { . $CLUSTER/squeue; }
+for word in "$@"; do case $word in --name=*) name=${word#--name=};; esac; done
+cat $CLUSTER/queue/* 2>/dev/null | grep -F -- "|$name" || true
+"""
+SACCT = """#!/bin/bash
+[ -e $CLUSTER/sacct.json ] && { cat $CLUSTER/sacct.json; exit 0; }
+echo "Slurm accounting storage is disabled" >&2; exit 1
+"""
+SCANCEL = """#!/bin/bash
+echo "scancel $@" >> $CLUSTER/calls
+for word in "$@"; do rm -f $CLUSTER/queue/$word; done
+echo "JobState=CANCELLED ExitCode=0:15" > $CLUSTER/shown
+"""
+SCONTROL = """#!/bin/bash
+[ "$1" = show ] && cat $CLUSTER/shown 2>/dev/null && exit 0
+echo "slurm_load_jobs error: Invalid job id specified" >&2; exit 1
+"""
+
+
+@dataclass
+class Cluster:
+    """A cluster of shell scripts."""
+
+    folder: Path
+
+    @property
+    def queue(self) -> list[str]:
+        return sorted(path.name for path in (self.folder / "queue").iterdir())
+
+    @property
+    def calls(self) -> list[str]:
+        file = self.folder / "calls"
+        return file.read_text().splitlines() if file.exists() else []
+
+    def does(self, program: str, *lines: str) -> None:
+        """Let a program do something else first."""
+        (self.folder / program).write_text("\n".join(lines))
+
+    def well(self, *programs: str) -> None:
+        for program in programs:
+            (self.folder / program).unlink()
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cluster:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "queue").mkdir()
+    texts = {"sbatch": SBATCH, "squeue": SQUEUE, "sacct": SACCT, "scancel": SCANCEL, "scontrol": SCONTROL}
+    for name, text in texts.items():
+        (tmp_path / "bin" / name).write_text(text)
+        (tmp_path / "bin" / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    monkeypatch.setenv("CLUSTER", str(tmp_path))
+    for module, name, seconds in (
+        (slurm_queue, "QUICKEST", 0.02),
+        (slurm_queue, "SLOWEST", 0.1),
+        (slurm_queue, "LOAD", 1.0),
+        (slurm_lane, "SETTLE", 0.2),
+        (slurm_lane, "PAUSE", 0.05),
+        (slurm_lane, "LONGEST_PAUSE", 0.1),
+        (slurm_account, "PATIENCE", 0.5),
+    ):
+        monkeypatch.setattr(module, name, seconds)
+    return Cluster(tmp_path)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> JobFolder:
+    path = tmp_path / "project" / "J003-refine3d"
+    path.mkdir(parents=True)
+    (path / "job.json").write_text('{\n "state": "waiting"\n}\n')
+    return JobFolder(path)
+
+
+def start(folder: JobFolder, queue: Queue | None = None, **options: object) -> SlurmHandle:
+    handle = SlurmLane(LaneOptions(**options), "gpu", queue or Queue()).start(folder, Needs(whole=True))
+    assert isinstance(handle, SlurmHandle)
+    return handle
+
+
+def until(handle: SlurmHandle, condition: Callable[[], object], seconds: float = 20.0) -> Ending | None:
+    deadline = time.monotonic() + seconds
+    while True:
+        ending = handle.poll()
+        if ending is not None or condition():
+            return ending
+        assert time.monotonic() < deadline, f"it did not come true: {handle.reason}"
+        time.sleep(0.01)
+
+
+def never() -> bool:
+    return False
+
+
+class TestScript:
+    """What Slurm is asked for."""
+
+    def given(self) -> Submission:
+        return Submission(token="0a1b2c3d", name="J003-refine3d-0a1b2c3d", lane="gpu", written="")
+
+    def test_golden(self) -> None:
+        options = LaneOptions(
+            partition="gpu,gpu-long",
+            account="cryo em",
+            qos="normal",
+            constraint="ib&avx512",
+            gpus=2,
+            cpus=16,
+            memory=64.5,
+            time=24,
+            price=1.12,
+            currency="EUR",
+            instance="g5.xlarge",
+            spot=True,
+            setup=("module load cuda/12.4",),
+            env={"TMPDIR": "/scratch/$USER dir"},
+            python="/opt/thon/bin/python",
+            srun=("--mpi=none",),
+            sbatch=("--exclusive",),
+        )
+        folder = JobFolder(Path("/data/my project/J003-refine3d"))
+        assert write_script(folder, self.given(), Needs(whole=True, gpus=4, processes=2), options) == GOLDEN.read_text()
+
+    @pytest.mark.parametrize(
+        ("options", "needs", "asked"),
+        [
+            ({}, Needs(gpus=1), []),
+            ({"gpus": 1}, Needs(gpus=1), ["--gres=gpu:1"]),
+            ({"gpus": 1, "gpu_type": "a100"}, Needs(gpus=4), ["--gres=gpu:a100:1"]),
+            ({"gpus": 4}, Needs(), []),
+            ({"gpus": 4}, Needs(gpus=2, processes=2), ["--gpus-per-task=1"]),
+            ({"cpus": 8, "memory": 32}, Needs(threads=3, memory=1.5), ["--cpus-per-task=3", "--mem=1500M"]),
+            ({"cpus": 8}, Needs(processes=4), ["--cpus-per-task=2"]),
+            ({"time": 0.1}, Needs(), ["--time=6", "--signal=TERM@90"]),
+        ],
+    )
+    def test_as_loose_as_the_job_allows(self, options: dict[str, object], needs: Needs, asked: list[str]) -> None:
+        text = write_script(JobFolder(Path("/p/J001-x")), self.given(), needs, LaneOptions(**options))
+        always = "job-name|comment|chdir|output|open-mode|requeue|nodes|ntasks"
+        assert [line[8:] for line in text.splitlines() if re.match(rf"#SBATCH --(?!{always})", line)] == asked
+
+
+class TestWords:
+    """Slurm's words, in ours."""
+
+    @pytest.mark.parametrize(
+        ("state", "reason", "words"),
+        [
+            ("PENDING", "Resources", "queued: no free node has what it asks for (Resources)"),
+            ("PENDING", "QOSMaxCpuPerUserLimit", "queued: a limit of your account or quality of service is reached"),
+            ("PENDING", "AssocGrpGRES", "queued: a limit of your account"),
+            ("PENDING", "ReqNodeNotAvail, UnavailableNodes:n1", "queued: the nodes that it could run on are down"),
+            ("PENDING", "Unheard", "queued: Slurm's reason is (Unheard)"),
+            ("RUNNING", "None", "running on n3"),
+            ("COMPLETING", "None", "Slurm clears up after it (COMPLETING)"),
+        ],
+    )
+    def test_reasons(self, state: str, reason: str, words: str) -> None:
+        assert words_of(Queued("1", "x", state, "n3" if state == "RUNNING" else "", "N/A", reason)).startswith(words)
+
+    @pytest.mark.parametrize(
+        ("account", "told", "code", "following", "words"),
+        [
+            (Account("COMPLETED"), 0, 0, "end", ""),
+            (Account("FAILED", 2), 2, 2, "end", ""),
+            (Account("FAILED", 1), 1, 1, "end", ""),
+            (Account("FAILED", 1), None, 1, "end", "the worker could not run: Slurm tells FAILED, exit code 1\n"),
+            (Account("FAILED", 127), None, 127, "end", "the worker could not run: Slurm tells FAILED, exit code 127"),
+            (Account("FAILED", 0, 9), None, 1, "end", "the worker could not run: Slurm tells FAILED, signal 9"),
+            (
+                Account("FAILED", 130),
+                None,
+                130,
+                "again",
+                "was told to stop, as before a time limit or to make room, and goes on",
+            ),
+            (
+                Account("FAILED", 2),
+                130,
+                130,
+                "again",
+                "was told to stop, as before a time limit or to make room, and goes on",
+            ),
+            (Account("TIMEOUT"), None, 130, "again", "reached the lane's time limit and goes on"),
+            (Account("NODE_FAIL"), None, 130, "again", "lost its node and goes on"),
+            (Account("PREEMPTED"), 130, 130, "again", "had to make room for another job and goes on"),
+            (Account("BOOT_FAIL"), None, 130, "again", "got a node that did not start and goes on"),
+            (Account("OUT_OF_MEMORY", 0, 9), None, 1, "end", "took more memory than its lane gives"),
+            (Account("DEADLINE"), None, 1, "end", "could not end before the deadline"),
+            (Account("CANCELLED", by="ada"), 130, 130, "end", "was cancelled in Slurm by ada"),
+            (Account("UNKNOWN"), None, 1, "end", "the worker could not run: Slurm tells UNKNOWN"),
+            (Account("UNKNOWN"), 2, 2, "end", ""),
+        ],
+    )
+    def test_endings(self, account: Account, told: int | None, code: int, following: str, words: str) -> None:
+        ending = ending_of(account, told=told, stopped=False, left=False, tries=1, log="said")
+        assert (ending.code, ending.next) == (code, following)
+        assert ending.words.startswith(words)
+        assert bool(ending.words) == bool(words)
+        assert ending.words.endswith("said") == (words.startswith("the worker"))
+
+    def test_what_we_cancelled_and_what_was_cut_short_too_often(self) -> None:
+        cancelled = Account("CANCELLED", by="ada")
+        plain = {"told": None, "tries": 1, "log": ""}
+        assert ending_of(cancelled, stopped=True, left=False, **plain) == Ending(130)
+        assert ending_of(cancelled, stopped=False, left=True, **plain) == Ending(130, "fall")
+        assert ending_of(cancelled, stopped=True, left=True, **plain) == Ending(130)
+        last = ending_of(Account("TIMEOUT"), stopped=False, left=False, told=None, tries=TRIES, log="")
+        assert (last.next, "for the 20th time" in last.words) == ("end", True)
+
+
+class TestSubmission:
+    """Once, whatever happens between."""
+
+    def test_it_is_noted_before_and_after(self, cluster: Cluster, folder: JobFolder) -> None:
+        cluster.does("sbatch", "cp $CLUSTER/project/J003-refine3d/submission.json $CLUSTER/seen")
+        handle = start(folder)
+        until(handle, lambda: handle.state == "queued")
+        seen = Submission.model_validate_json((cluster.folder / "seen").read_text())
+        assert (seen.batch, handle.batch) == ("", "100")
+        found = open_submission(folder)
+        assert found is not None
+        assert (found.batch, found.token, found.name) == ("100", seen.token, f"J003-refine3d-{seen.token}")
+        assert handle.reason == "queued: others are before it in the queue (Priority)"
+
+    def test_killed_after_sbatch_and_before_the_note(self, cluster: Cluster, folder: JobFolder) -> None:
+        start(folder).wait(10)
+        found = read_submission(folder)
+        assert found is not None
+        write_submission(folder, found.model_copy(update={"batch": ""}))
+        again = start(folder)
+        until(again, lambda: again.batch)
+        assert (again.batch, cluster.queue, len(cluster.calls)) == ("100", ["100"], 1)
+
+    def test_killed_before_sbatch(self, cluster: Cluster, folder: JobFolder) -> None:
+        given = new_submission(folder, "gpu")
+        script = write_script(folder, given, Needs(), LaneOptions())
+        (folder.path / "batch.sh").write_text(script)
+        handle = start(folder)
+        until(handle, lambda: handle.batch)
+        assert cluster.queue == ["100"]
+        assert given.name in (cluster.folder / "queue" / "100").read_text()
+
+    @pytest.mark.parametrize("line", ["echo nonsense; exit 0", "echo 'Unable to contact slurm controller' >&2; exit 1"])
+    def test_an_answer_that_was_lost_does_not_submit_twice(
+        self, line: str, cluster: Cluster, folder: JobFolder
+    ) -> None:
+        cluster.does("after", line)
+        handle = start(folder)
+        until(handle, lambda: handle.batch)
+        assert (handle.batch, cluster.queue) == ("100", ["100"])
+
+    def test_a_cluster_that_does_not_answer_is_asked_again(self, cluster: Cluster, folder: JobFolder) -> None:
+        cluster.does("sbatch", "echo 'sbatch: error: Socket timed out on send/recv operation' >&2; exit 1")
+        handle = start(folder)
+        until(handle, lambda: len(cluster.calls) >= 2)
+        assert handle.reason.startswith("sbatch does not get through")
+        cluster.well("sbatch")
+        until(handle, lambda: handle.state == "queued")
+        assert cluster.queue == ["100"]
+
+    def test_a_slow_cluster_does_not_keep_the_scheduler(
+        self, cluster: Cluster, folder: JobFolder, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(slurm, "TIMEOUT", 0.3)
+        cluster.does("sbatch", "sleep 5")
+        cluster.does("squeue", "sleep 5")
+        begun = time.monotonic()
+        handle = start(folder)
+        handle.poll()
+        handle.cancel()
+        assert time.monotonic() - begun < 0.2
+        until(handle, lambda: "has not answered for 0 s" in handle.reason)
+        cluster.well("sbatch", "squeue")
+        assert until(handle, never) == Ending(130)
+
+    @pytest.mark.parametrize(
+        ("said", "told"),
+        [
+            ("sbatch: error: invalid partition specified: gup", "Slurm refuses: invalid partition specified: gup"),
+            (
+                "sbatch: error: Batch job submission failed: Invalid account",
+                "Slurm refuses: Batch job submission failed",
+            ),
+        ],
+    )
+    def test_what_slurm_will_not_have(self, said: str, told: str, cluster: Cluster, folder: JobFolder) -> None:
+        cluster.does("sbatch", f"echo '{said}' >&2; exit 1")
+        ending = until(start(folder), never)
+        assert ending is not None
+        assert ending.words.startswith(told)
+        assert (ending.code, ending.next, open_submission(folder)) == (2, "end", None)
+
+    def test_no_slurm_here(self, folder: JobFolder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        monkeypatch.setenv("PATH", str(tmp_path))
+        ending = until(start(folder), never)
+        assert ending is not None
+        assert ending.words.startswith("there is no sbatch on this machine")
+
+    def test_a_note_that_cannot_be_read_submits_nothing(self, cluster: Cluster, folder: JobFolder) -> None:
+        (folder.path / "submission.json").write_text("{")
+        with pytest.raises(Exception, match="if nothing of this job is in the queue"):
+            start(folder)
+        assert cluster.calls == []
+
+
+class TestQueue:
+    """One look for all, as often as the cluster bears."""
+
+    def test_garbage_and_silence_are_told_and_lose_nothing(self, cluster: Cluster, folder: JobFolder) -> None:
+        handle = start(folder)
+        until(handle, lambda: handle.state == "queued")
+        cluster.does("squeue", "echo '<html>'; exit 0")
+        until(handle, lambda: "no list of jobs" in handle.reason)
+        assert open_submission(folder) is not None
+        cluster.well("squeue")
+        until(handle, lambda: handle.reason.startswith("queued"))
+
+    def test_one_look_for_all_and_fewer_while_nothing_changes(self) -> None:
+        looks: list[float] = []
+
+        def ask() -> dict[str, Queued]:
+            looks.append(time.monotonic())
+            return {}
+
+        queue = Queue(ask)
+        deadline = time.monotonic() + 10
+        while len(looks) < 3:
+            for _ in range(100):
+                queue.look()
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert looks[2] - looks[1] > looks[1] - looks[0] >= slurm_queue.QUICKEST
+
+    def test_late_jobs_are_cancelled_only_where_they_wait(self, cluster: Cluster, folder: JobFolder) -> None:
+        handle = start(folder, next="main", patience=0.001)
+        assert until(handle, never) == Ending(130, "fall")
+        assert cluster.calls[-1] == "scancel --state=PENDING 100"
+
+    def test_a_job_that_ran_and_left(self, cluster: Cluster, folder: JobFolder) -> None:
+        handle = start(folder)
+        until(handle, lambda: handle.state == "queued")
+        file = cluster.folder / "queue" / "100"
+        file.write_text(file.read_text().replace("PENDING||N/A|Priority", "RUNNING|n7|N/A|None"))
+        until(handle, lambda: handle.state == "running")
+        assert handle.reason == "running on n7"
+        (cluster.folder / "shown").write_text("JobId=100 JobState=TIMEOUT ExitCode=0:15 NodeList=n7")
+        file.unlink()
+        ending = until(handle, never)
+        assert ending is not None
+        assert ending.next == "again"
+        second = new_submission(folder, "gpu")
+        assert (second.tries, second.token != handle._given.token) == (2, True)
+
+
+class TestAccounting:
+    """`sacct --json` of an old Slurm and of a new one."""
+
+    def old(self) -> dict[str, object]:
+        step = {
+            "time": {"total": {"seconds": 7, "microseconds": 500000}},
+            "statistics": {"energy": {"consumed": 1200}},
+            "tres": {
+                "requested": {"max": [{"type": "mem", "count": 5_000_000}, {"type": "energy", "count": 3}]},
+                "allocated": [{"type": "cpu", "name": None, "count": 4}, {"type": "gres", "name": "gpu", "count": 1}],
+            },
+        }
+        return {
+            "job_id": 100,
+            "state": {"current": "OUT_OF_MEMORY", "reason": "None"},
+            "exit_code": {"status": "SIGNALED", "return_code": 0, "signal": {"signal_id": 9, "name": "KILL"}},
+            "partition": "gpu",
+            "nodes": "n7",
+            "kill_request_user": None,
+            "time": {"elapsed": 60, "start": 1000, "submission": 970, "total": {"seconds": 0, "microseconds": 0}},
+            "steps": [step],
+        }
+
+    def new(self) -> dict[str, object]:
+        def number(value: int) -> dict[str, object]:
+            return {"set": True, "infinite": False, "number": value}
+
+        job = self.old()
+        job["state"] = {"current": ["OUT_OF_MEMORY"], "reason": "None"}
+        job["exit_code"] = {
+            "status": ["SIGNALED"],
+            "return_code": number(0),
+            "signal": {"id": number(9), "name": "KILL"},
+        }
+        return job
+
+    @pytest.mark.parametrize("version", ["old", "new"])
+    def test_what_it_tells(self, version: str, cluster: Cluster) -> None:
+        text = json.dumps({"jobs": [getattr(self, version)()]})
+        (cluster.folder / "sacct.json").write_text(text)
+        account = slurm.accounting("100")
+        assert account is not None
+        assert (account.state, account.code, account.signal) == ("OUT_OF_MEMORY", 0, 9)
+        assert account.told == {
+            "batch": "100",
+            "state": "OUT_OF_MEMORY",
+            "exit_code": 0,
+            "partition": "gpu",
+            "nodes": "n7",
+            "elapsed": 60,
+            "waited": 30,
+            "cpu_seconds": 7.5,
+            "peak_memory": 5_000_000,
+            "energy": 1200,
+            "tres": {"cpu": 4, "gpu": 1},
+        }
+
+    def test_nonsense(self, cluster: Cluster) -> None:
+        (cluster.folder / "sacct.json").write_text('{"jobs": [{"job_id": 100, "state": {"current": "FAILED"}}]}')
+        with pytest.raises(SilentError, match="no accounting"):
+            slurm.accounting("100")
+        (cluster.folder / "sacct.json").write_text("[]")
+        with pytest.raises(SilentError, match="no accounting"):
+            slurm.accounting("100")
+
+    def test_without_accounting_and_forgotten(self, cluster: Cluster) -> None:
+        with pytest.raises(RefusedError, match="accounting storage is disabled"):
+            slurm.accounting("100")
+        account = slurm_account.account_of("100")
+        assert account is not None
+        assert account.state == "UNKNOWN"
