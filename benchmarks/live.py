@@ -102,7 +102,7 @@ def main() -> None:
         folder = Path(scratch) / "in"
         folder.mkdir()
         project = Project.create(Path(scratch) / "OUT")
-        steps = [(step, step.spec.options()) for step in steps_of("session")]
+        steps = [(step, step.spec.options()) for step in steps_of("watch-samples")]
         options = LiveOptions(idle=5.0, settle=0.5, poll=1.0, workers=given.workers, interim=False)
         memory = Memory(max(given.items // 10, 1))
         request = SessionRequest(str(folder), steps, options, RunSettings(memory=1.0), {})

@@ -3,7 +3,8 @@
     python benchmarks/web.py [--jobs 200] [--items 50000] [--folder FOLDER]
 
 Prints for every page and route the time to the first byte, median and 95th percentile of `ROUNDS` requests one after
-another, then for ten clients at once that also listen to what changes; the memory of the server when idle, and after.
+another, and the time of a processor that the server took for each, which does not depend on what else the machine does;
+then for ten clients at once that also listen to what changes; the memory of the server when idle, and after.
 """
 
 from __future__ import annotations
@@ -209,27 +210,36 @@ def measure(root: Path) -> None:
             said = server.stdout.readline()
         port, token = int(match[1]), match[2]
         print(f"ready in {time.monotonic() - begun:.1f} s, {memory(server.pid):.0f} MB when nobody has asked anything")
-        one_by_one(root, Asker(port, token))
+        one_by_one(root, Asker(port, token), server.pid)
         print(f"{memory(server.pid):.0f} MB after that")
         together(root, port, token)
         print(f"{memory(server.pid):.0f} MB after {CLIENTS} clients at once")
+        time.sleep(20)
+        print(f"{memory(server.pid):.0f} MB when nobody has looked for 20 s")
     finally:
         server.terminate()
         server.wait(20)
 
 
-def one_by_one(root: Path, asker: Asker) -> None:
+def one_by_one(root: Path, asker: Asker, pid: int) -> None:
     """Every page and route, one request after another."""
-    print(f"{'first byte, ms':72} {'median':>7} {'p95':>7} {'size, kB':>9}")
+    print(f"{'first byte, ms':72} {'median':>7} {'p95':>7} {'CPU':>6} {'size, kB':>9}")
     for route in (*ROUTES, *LARGE):
         path = route.format(name=root.name).replace("<", "%3C")
         asker.ask(path)
+        before = processor_time(pid)
         asked = [asker.ask(path) for _ in range(ROUNDS)]
-        times = sorted(1000 * took for took, _, _ in asked)
-        status = "" if asked[0][1] in (200, 303) else f"  status {asked[0][1]}"
-        print(
-            f"{route:72} {statistics.median(times):7.1f} {times[int(0.95 * ROUNDS) - 1]:7.1f} {asked[0][2] / 1000:9.1f}{status}"
-        )
+        took = 1000 * (processor_time(pid) - before) / ROUNDS
+        times = sorted(1000 * one for one, _, _ in asked)
+        p95, status = times[int(0.95 * ROUNDS) - 1], "" if asked[0][1] in (200, 303) else f"  status {asked[0][1]}"
+        size = asked[0][2] / 1000
+        print(f"{route:72} {statistics.median(times):7.1f} {p95:7.1f} {took:6.1f} {size:9.1f}{status}")
+
+
+def processor_time(pid: int) -> float:
+    """Time of processors that a process has taken so far, s."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def together(root: Path, port: int, token: str) -> None:
@@ -256,10 +266,8 @@ def together(root: Path, port: int, token: str) -> None:
     for thread in threads:
         thread.join()
     times.sort()
-    rate, p95 = len(times) / SECONDS, times[int(0.95 * len(times))]
-    print(
-        f"{CLIENTS} clients, {rate:.0f} requests a second: {1000 * statistics.median(times):.0f} ms, p95 {1000 * p95:.0f} ms"
-    )
+    rate, middle, p95 = len(times) / SECONDS, 1000 * statistics.median(times), 1000 * times[int(0.95 * len(times))]
+    print(f"{CLIENTS} clients, {rate:.0f} requests a second: median {middle:.0f} ms, p95 {p95:.0f} ms")
 
 
 def memory(pid: int) -> float:

@@ -1,4 +1,4 @@
-"""`thon session FOLDER`, a live chain of dummies, as a process of its own that is killed, interrupted and doubled."""
+"""`thon watch-samples FOLDER`, a live chain of dummies, as a process of its own that is killed, interrupted and doubled."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
     started: list[subprocess.Popen[str]] = []
 
     def begin(*typed: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "thon.cli.main", "session", "in", "-o", "OUT", *QUICK, *typed]
+        command = [sys.executable, "-m", "thon.cli.main", "watch-samples", "in", "-o", "OUT", *QUICK, *typed]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         started.append(process)
         return process
@@ -131,7 +131,7 @@ class TestProcesses:
 class TestCommand:
     def test_the_whole_and_what_show_and_jobs_say_of_it(self, capsys: pytest.CaptureFixture[str]) -> None:
         Path("in/bad.smp").write_text("A x END")
-        assert main(["session", "in", "-o", "OUT", *QUICK, "--idle", "0", "--no-interim"]) == 2
+        assert main(["watch-samples", "in", "-o", "OUT", *QUICK, "--idle", "0", "--no-interim"]) == 2
         out, err = capsys.readouterr()
         assert out == "Results      OUT\n"
         assert "error: read-samples bad" in err
@@ -153,7 +153,7 @@ class TestCommand:
         assert again.head().live is None
 
     def test_json_is_json(self, capsys: pytest.CaptureFixture[str]) -> None:
-        assert main(["session", "in", "-o", "OUT", *QUICK, "--idle", "0", "--json"]) == 0
+        assert main(["watch-samples", "in", "-o", "OUT", *QUICK, "--idle", "0", "--json"]) == 0
         lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
         assert {"said", "status", "results"} == {line["kind"] for line in lines}
         assert lines[-2]["stages"][0]["done"] == 6
@@ -163,7 +163,7 @@ class TestCommand:
     ) -> None:
         Path("in/bad.smp").write_text("A x END")
         before = sorted(here.rglob("*"))
-        assert main(["session", "in", "-o", "OUT", "--dry-run"]) == 2
+        assert main(["watch-samples", "in", "-o", "OUT", "--dry-run"]) == 2
         out = capsys.readouterr().out
         assert "7 files, 7 items" in out
         assert "6 samples" in out
@@ -171,7 +171,7 @@ class TestCommand:
         assert sorted(here.rglob("*")) == before
 
     def test_help_has_the_flags_of_the_session_and_of_all_steps(self, capsys: pytest.CaptureFixture[str]) -> None:
-        assert main(["session", "--help"]) == 0
+        assert main(["watch-samples", "--help"]) == 0
         out = capsys.readouterr().out
         for said in (
             "Watching",

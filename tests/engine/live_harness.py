@@ -53,7 +53,7 @@ class Live:
         **live: Any,
     ) -> None:
         given, self.code, self.error = steps or {}, None, None
-        pairs = [(step, step.spec.options(**given.get(step.spec.name, {}))) for step in steps_of("session")]
+        pairs = [(step, step.spec.options(**given.get(step.spec.name, {}))) for step in steps_of("watch-samples")]
         options, where = LiveOptions(**(QUICK | live)), location or str(self.source)
         request = SessionRequest(where, pairs, options, RunSettings(memory=1.0), {})
 

@@ -13,8 +13,11 @@ from typing import Any
 import pytest
 from distributed import LocalCluster, Security
 
+from thon.base.errors import InputError
 from thon.engine.cluster import ClusterCrew, ClusterPool
+from thon.engine.cluster_slurm import slurm_crew
 from thon.engine.inputs import file_items
+from thon.engine.lanes import LaneOptions
 from thon.engine.run import run_steps
 from thon.engine.steps import steps_of
 from thon.job.folder import JobFolder
@@ -51,7 +54,7 @@ def job(
     for k in range(count):
         (source / f"s{k}.smp").write_text(f"- {k} END")
     project = Project.create(folder / "OUT")
-    steps = steps_of("session")[:2]
+    steps = steps_of("watch-samples")[:2]
     pairs = [(steps[0], steps[0].spec.options()), (steps[1], steps[1].spec.options(**options))]
     items = file_items(pairs[0][0].spec, pairs[0][1], [str(source)], project)
 
@@ -191,3 +194,48 @@ class TestPool:
 def slowly(seconds: float) -> int:
     time.sleep(seconds)
     return os.getpid()
+
+
+class TestRequest:
+    def test_a_worker_asks_for_what_the_lane_says_and_the_job_needs(self, tmp_path: Path) -> None:
+        options = LaneOptions.model_validate(
+            {
+                "partition": "gpu",
+                "qos": "high",
+                "gpu_type": "a100",
+                "price": 2.5,
+                "instance": "g5",
+                "time": 1.5,
+                "setup": ("module load cuda",),
+                "env": {"TMPDIR": "/fast disk"},
+                "python": "/opt/thon/bin/python",
+                "sbatch": ("--exclusive",),
+                "workers": {"max": 8, "cpus": 6, "memory": 20.0, "gpus": 1},
+            }
+        )
+        settings = RunSettings(memory=5.0)
+        made = slurm_crew("gpu", options, name="p-J001", gpus=1, folder=tmp_path, settings=settings)
+        assert (made.size, made.resources) == (8, Resources(6, 5 * 10**9, "cuda"))
+        with made.open_cluster() as cluster:
+            script = cluster.job_script()
+        lines = script.splitlines()
+        for line in ("-J p-J001", "-p gpu", "--cpus-per-task=6", "--mem=19074M", "-t 1:30:00", "--no-requeue"):
+            assert f"#SBATCH {line}" in lines
+        for line in ("--qos=high", "--gres=gpu:a100:1", "--exclusive"):
+            assert f"#SBATCH {line}" in lines
+        assert lines.index("module load cuda") < lines.index("export THON_PRICE=2.5")
+        assert "export TMPDIR='/fast disk'" in lines
+        (command,) = [
+            line for line in lines if line.startswith("exec /opt/thon/bin/python -m distributed.cli.dask_worker tls://")
+        ]
+        for word in ("--tls-key", "--nanny", "--death-timeout 60", "--nthreads 1"):
+            assert word in command
+        # A job that uses no GPU asks for none; the keys go with the cluster.
+        without = slurm_crew("gpu", options, name="p-J001", gpus=0, folder=tmp_path, settings=RunSettings())
+        assert without.resources == Resources(6, 18 * 10**9, "cpu")
+        with without.open_cluster() as cluster:
+            assert "gres" not in cluster.job_script()
+            assert [path.stat().st_mode & 0o77 for path in (tmp_path / ".tmp-keys").iterdir()] == [0, 0]
+        assert not (tmp_path / ".tmp-keys").exists()
+        with pytest.raises(InputError, match="no workers"):
+            slurm_crew("cpu", LaneOptions(), name="x", gpus=0, folder=tmp_path, settings=RunSettings())

@@ -41,7 +41,7 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def chain(project: Project) -> Run:
-    steps = [(step, step.spec.options()) for step in steps_of("session")]
+    steps = [(step, step.spec.options()) for step in steps_of("watch-samples")]
     items = file_items(steps[0][0].spec, steps[0][1], [str(project.root.parent / "in")], project)
     return run_steps(project, steps, items, ONE, announce=lambda *_: None, watch=lambda *_: None)
 
@@ -102,7 +102,7 @@ class TestGroups:
         assert not load_job("sum-numbers").ports[1].accepts(load_job("refine-batch").gives)
 
     def test_a_dry_run_plans_the_groups(self, project: Project, tmp_path: Path) -> None:
-        steps = [(step, step.spec.options()) for step in steps_of("session")]
+        steps = [(step, step.spec.options()) for step in steps_of("watch-samples")]
         spec, options = steps[0][0].spec, steps[0][1]
         items = planned_inputs(spec, expand_files(spec, options, [str(tmp_path / "in")]))
         plans, _ = dry_run(steps, items, ONE)

@@ -75,7 +75,7 @@ class TestAfterTheFact:
         live.run()
         monkeypatch.setattr("thon.engine.run.run_local", run_here)
         batch = Project.create(tmp_path / "batch")
-        steps = [(step, step.spec.options()) for step in steps_of("session")]
+        steps = [(step, step.spec.options()) for step in steps_of("watch-samples")]
         items = file_items(*[steps[0][0].spec, steps[0][1]], [str(live.source)], batch)
         quiet = {"announce": lambda *_: None, "watch": lambda *_: None}
         run = run_steps(batch, steps, items, RunSettings(threads=1), **quiet)

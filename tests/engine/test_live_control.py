@@ -163,7 +163,7 @@ class TestLaunch:
         live.put("s.smp", "- 1 END")
         live.put("bad.smp", "- 900 END")
         root = live.project.root
-        ask = LiveAsk(chain="session", location="../in", live={"settle": 0.1, "poll": 0.1, "workers": 1, "idle": 600.0})
+        ask = LiveAsk(chain="watch-samples", location="../in", live={"settle": 0.1, "poll": 0.1, "workers": 1, "idle": 600.0})
         pid = start_live(live.project, ask)
         assert read_ask(root) == ask
         live.wait(lambda: (status := read_status(root)) and status.stages and status.stages[-3].done == 2)
@@ -172,7 +172,7 @@ class TestLaunch:
         assert (status.pid, status.state) == (pid, "running")
         with pytest.raises(StoreError, match="runs in this project"):
             start_live(live.project, ask)
-        assert "thon session ../in" in live.job(1).head().command
+        assert "thon watch-samples ../in" in live.job(1).head().command
         assert main(["session", "reject", "double-sample", "value", str(root), "--above", "1000"]) == 0
         assert main(["session", "reject", "double-sample", "valu", str(root), "--above", "1000"]) == 2
         assert main(["session", "pause", str(root)]) == 0
@@ -188,7 +188,7 @@ class TestLaunch:
         assert (status.pid, status.state) == (pid, "interrupted")
 
     def test_why_it_cannot_begin_is_in_the_status(self, live: Live) -> None:
-        start_live(live.project, LiveAsk(chain="session", location="../none"))
+        start_live(live.project, LiveAsk(chain="watch-samples", location="../none"))
         live.wait(lambda: (status := read_status(live.project.root)) and status.state == "broken")
         status = read_status(live.project.root)
         assert status is not None

@@ -229,6 +229,14 @@ class TestRounds:
         assert "did you mean local?" in next(event.text for event in folder.events() if event.kind == "log")
         assert not scheduler.busy
 
+    def test_what_is_held_and_asked_for_by_hand_is_let_go(self, project: Project) -> None:
+        folder = add(project, "one")
+        folder.write(folder.read().model_copy(update={"state": "held"}))
+        write_asked(folder, Asked(asked="2026"))
+        scheduler = Scheduler(project, Lanes(), open=lambda name, options: LaneHere())
+        until(lambda: scheduler.codes, scheduler)
+        assert (scheduler.codes, folder.items()) == ({"J001": 0}, ["one"])
+
     def test_it_waits_for_another_and_runs_only_its_own(self, project: Project) -> None:
         add(project, "one")
         add(project, "one", after=("J001",))

@@ -30,7 +30,7 @@ echo "$@" >> $CLUSTER/calls
 [ -e $CLUSTER/sbatch ] && { . $CLUSTER/sbatch; }
 name=$(sed -n 's/^#SBATCH --job-name=//p' "${@: -1}")
 number=$(( $(ls $CLUSTER/queue | wc -l) + 100 ))
-echo "$number|$name|PENDING||N/A|Priority" > $CLUSTER/queue/$number
+echo "$number|PENDING||N/A|Priority|$name" > $CLUSTER/queue/$number
 [ -e $CLUSTER/after ] && { . $CLUSTER/after; }
 echo $number
 """
@@ -45,8 +45,8 @@ echo "Slurm accounting storage is disabled" >&2; exit 1
 """
 SCANCEL = """#!/bin/bash
 echo "scancel $@" >> $CLUSTER/calls
-for word in "$@"; do rm -f $CLUSTER/queue/$word; done
-echo "JobState=CANCELLED ExitCode=0:15" > $CLUSTER/shown
+for word in "${@: -1}"; do mv $CLUSTER/queue/$word $CLUSTER/last; done 2>/dev/null
+echo "JobName=$(cut -d'|' -f6 $CLUSTER/last) JobState=CANCELLED ExitCode=0:15" > $CLUSTER/shown
 """
 SCONTROL = """#!/bin/bash
 [ "$1" = show ] && cat $CLUSTER/shown 2>/dev/null && exit 0
@@ -271,6 +271,7 @@ class TestSubmission:
 
     def test_killed_before_sbatch(self, cluster: Cluster, folder: JobFolder) -> None:
         given = new_submission(folder, "gpu")
+        write_submission(folder, given)
         script = write_script(folder, given, Needs(), LaneOptions())
         (folder.path / "batch.sh").write_text(script)
         handle = start(folder)
@@ -369,10 +370,20 @@ class TestQueue:
             time.sleep(0.01)
         assert looks[2] - looks[1] > looks[1] - looks[0] >= slurm_queue.QUICKEST
 
+    def test_a_number_that_is_another_jobs_is_left_alone(self, cluster: Cluster, folder: JobFolder) -> None:
+        handle = start(folder)
+        until(handle, lambda: handle.state == "queued")
+        (cluster.folder / "queue" / "100").write_text("100|RUNNING|n1|N/A|None|somebody|else's\n")
+        assert slurm.squeue()["100"].name == "somebody|else's"
+        until(handle, lambda: handle.state != "queued")
+        handle.cancel()
+        assert until(handle, never) == Ending(130)
+        assert cluster.queue == ["100"]
+
     def test_late_jobs_are_cancelled_only_where_they_wait(self, cluster: Cluster, folder: JobFolder) -> None:
         handle = start(folder, next="main", patience=0.001)
         assert until(handle, never) == Ending(130, "fall")
-        assert cluster.calls[-1] == "scancel --state=PENDING 100"
+        assert cluster.calls[-1] == f"scancel --name={handle._given.name} --state=PENDING 100"
 
     def test_a_job_that_ran_and_left(self, cluster: Cluster, folder: JobFolder) -> None:
         handle = start(folder)
@@ -381,7 +392,9 @@ class TestQueue:
         file.write_text(file.read_text().replace("PENDING||N/A|Priority", "RUNNING|n7|N/A|None"))
         until(handle, lambda: handle.state == "running")
         assert handle.reason == "running on n7"
-        (cluster.folder / "shown").write_text("JobId=100 JobState=TIMEOUT ExitCode=0:15 NodeList=n7")
+        (cluster.folder / "shown").write_text(
+            f"JobId=100 JobName={handle._given.name} JobState=TIMEOUT ExitCode=0:15 NodeList=n7"
+        )
         file.unlink()
         ending = until(handle, never)
         assert ending is not None
@@ -404,6 +417,7 @@ class TestAccounting:
         }
         return {
             "job_id": 100,
+            "name": "J003",
             "state": {"current": "OUT_OF_MEMORY", "reason": "None"},
             "exit_code": {"status": "SIGNALED", "return_code": 0, "signal": {"signal_id": 9, "name": "KILL"}},
             "partition": "gpu",
@@ -430,7 +444,7 @@ class TestAccounting:
     def test_what_it_tells(self, version: str, cluster: Cluster) -> None:
         text = json.dumps({"jobs": [getattr(self, version)()]})
         (cluster.folder / "sacct.json").write_text(text)
-        account = slurm.accounting("100")
+        account = slurm.accounting("100", "J003")
         assert account is not None
         assert (account.state, account.code, account.signal) == ("OUT_OF_MEMORY", 0, 9)
         assert account.told == {
@@ -448,16 +462,18 @@ class TestAccounting:
         }
 
     def test_nonsense(self, cluster: Cluster) -> None:
-        (cluster.folder / "sacct.json").write_text('{"jobs": [{"job_id": 100, "state": {"current": "FAILED"}}]}')
+        (cluster.folder / "sacct.json").write_text(
+            '{"jobs": [{"job_id": 100, "name": "J003", "state": {"current": "FAILED"}}]}'
+        )
         with pytest.raises(SilentError, match="no accounting"):
-            slurm.accounting("100")
+            slurm.accounting("100", "J003")
         (cluster.folder / "sacct.json").write_text("[]")
         with pytest.raises(SilentError, match="no accounting"):
-            slurm.accounting("100")
+            slurm.accounting("100", "J003")
 
     def test_without_accounting_and_forgotten(self, cluster: Cluster) -> None:
         with pytest.raises(RefusedError, match="accounting storage is disabled"):
-            slurm.accounting("100")
-        account = slurm_account.account_of("100")
+            slurm.accounting("100", "J003")
+        account = slurm_account.account_of("100", "J003")
         assert account is not None
         assert account.state == "UNKNOWN"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from tests.engine.lane_here import LaneHere
 from thon.base.errors import InputError, StoreError
 from thon.engine.asked import ask_with_parents
-from thon.engine.graph import hold, in_order, parents_of, with_parents
+from thon.engine.graph import hold, in_order, obstacles, parents_of, with_parents
 from thon.engine.lanes import Lanes
 from thon.engine.run import Run
 from thon.engine.scheduler import Scheduler
@@ -104,6 +105,27 @@ class TestRunning:
         add("sum-numbers", numbers="J001")
         assert run(project).exit_code == 2
         assert states(project) == ["failed", "finished"]
+
+    def test_a_parent_that_broke_off_before_it_had_tried_all_is_not(self, project: Project, add: Add) -> None:
+        parent = add("read-numbers", source=project.root.parent / "a.txt")
+        assert run(project, parent).exit_code == 0
+        child = add("smooth-numbers", numbers=parent)
+        folder = project.job(parent)
+        record = folder.read()
+        later = {"b": record.items["a"]}
+        folder.write(record.model_copy(update={"state": "failed", "items": record.items | later}))
+        assert dict(obstacles({parent: folder}, [parent])) == {parent: "failed"}
+        assert run(project, child).exit_code != 0
+        assert states(project)[1] == "held"
+
+    def test_a_live_session_gives_what_it_has(self, project: Project, add: Add) -> None:
+        parent = add("read-numbers", source=project.root.parent / "a.txt")
+        assert run(project, parent).exit_code == 0
+        folder = project.job(parent)
+        folder.write(folder.read().model_copy(update={"state": "interrupted", "live": "../inbox"}))
+        assert not dict(obstacles({parent: folder}, [parent]))
+        shutil.rmtree(folder.outputs)
+        assert dict(obstacles({parent: folder}, [parent])) == {parent: "interrupted"}
 
     def test_it_waits_for_what_it_was_told_to(self, project: Project, add: Add) -> None:
         add("read-numbers", source=project.root.parent / "bad.txt")

@@ -74,7 +74,6 @@ class TestItems:
         with pytest.raises(StoreError, match="cannot be read"):
             folder.output("a")
 
-
     def test_of_two_attempts_at_once_the_first_counts_and_leftovers_go_by_item(self, folder: JobFolder) -> None:
         attempts = [folder.begin_item("a") for _ in range(3)]
         for k, place in enumerate(attempts):

@@ -13,9 +13,11 @@ from thon.job import hardware
 from thon.job.context import Context
 from thon.job.events import ItemDone, Started
 from thon.job.folder import JobFolder
+from thon.job.item import run_item
 from thon.job.items_file import ItemLine
 from thon.job.iterations import begin_at, keep_iteration, kept_iterations
 from thon.job.made import numbers
+from thon.job.plan import Resources
 from thon.job.record import Continues, ItemResult, JobRecord, Reference, RunRecord, RunSettings, Software
 from thon.job.registry import load_job
 from thon.job.runs import write_result
@@ -97,6 +99,27 @@ def test_a_killed_run_counts_and_its_items_are_not_done_again(folder: JobFolder)
     lost = folder.read().results["a"]
     assert (lost.state, lost.seconds, lost.results) == ("done", 50.0, {"Main": "outputs/a/x"})
     assert sum(event.kind == "item_started" for event in folder.events()) == 1
+
+
+def test_an_item_that_is_given_out_twice_is_done_once(folder: JobFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("THON_WORKER", "n1-7")
+    once, again = (run_item(folder.path, "a", Resources(1, 10**9)).result for _ in range(2))
+    assert (once.state, once.worker) == ("done", "n1-7")
+    assert (again.state, again.bytes) == ("done", once.bytes)
+    assert [event.kind for event in folder.events() if event.item == "a"].count("item_done") == 1
+    # Both at once: the one that comes second throws its own away.
+    begin = JobFolder.begin_item
+
+    def overtaken(self: JobFolder, item: str) -> Path:
+        first = begin(self, item)
+        (first / "x").write_text("first")
+        self.commit_item(item, first, None)
+        return begin(self, item)
+
+    monkeypatch.setattr(JobFolder, "begin_item", overtaken)
+    assert run_item(folder.path, "b", Resources(1, 10**9)).result.state == "done"
+    assert (folder.outputs / "b" / "x").read_text() == "first"
+    assert not list(folder.path.rglob(".tmp-*"))
 
 
 def load_numbers(folder: JobFolder) -> object:

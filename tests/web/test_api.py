@@ -76,7 +76,7 @@ def test_a_job_is_placed_and_asked_for(project: Project, web: TestClient) -> Non
     assert record.options["scale"] == 2
     assert record.command == "thon read-numbers ../a.txt ../b.txt --scale 2"
     assert asked_of(folder) is not None
-    assert (notes_of(folder.path).title, notes_of(folder.path).tags) == ("Mine", ["new"])
+    assert (notes_of(folder.path).title, notes_of(folder.path).tags) == ("Mine", ("new",))
 
 
 def test_a_chain_is_placed_as_jobs_that_take_from_each_other(project: Project, web: TestClient) -> None:
@@ -132,9 +132,8 @@ def test_a_job_type_is_described_with_units_and_defaults(shown: Shown) -> None:
     assert properties["seconds"]["unit"] == "s"
     assert properties["flag_file"]["advanced"] is True
     assert properties["edge"]["properties"]["mode"]["enum"] == ["reflect", "zero"]
-    assert told["ports"] == [
-        {"name": "numbers", "type": "Numbers", "optional": False, "many": True, "takes_file": False}
-    ]
+    first = {"name": "numbers", "type": "Numbers", "optional": False, "many": True, "takes_file": False}
+    assert told["ports"][0] == first
     chain = web.get("/api/v1/job-types/totals").json()
     assert [step["name"] for step in chain["steps"]] == ["read-numbers", "smooth-numbers", "sum-numbers"]
     assert (chain["shared"], chain["ports"][0]["name"]) == (["scale"], "source")
@@ -191,6 +190,9 @@ def test_items_come_in_any_order_a_page_at_a_time(shown: Shown) -> None:
     assert (failed["total"], failed["items"][0]["item"]) == (1, "bad")
     down = web.get(f"{API}/jobs/J001/items", params={"sort": "item", "down": True}).json()
     assert [one["item"] for one in down["items"]] == ["bad", "b", "a"]
+    pictures = [one["tile"] for one in web.get(f"{API}/jobs/J002/items").json()["items"]]
+    assert pictures == ["previews/a/numbers.png", "previews/b/numbers.png"]
+    assert web.get(f"{API}/jobs/J002/files/{pictures[0]}").headers["content-type"] == "image/png"
     assert web.get(f"{API}/jobs/J001/items", params={"sort": "nothing"}).status_code == 422
     assert web.get(f"{API}/jobs/J001/items", params={"after": "x"}).status_code == 422
 
@@ -323,3 +325,28 @@ def test_projects_are_listed_and_made_in_a_folder(tmp_path: Path, serve: Servers
         assert web.post("/api/v1/projects", json={"name": name}).status_code == 422, name
     assert [one["name"] for one in web.get("/api/v1/projects").json()] == ["new"]
     assert json.loads((tmp_path / "new" / "project.json").read_bytes())["format"] == 1
+
+
+def test_lanes_are_listed_and_a_session_is_told_things(web: TestClient, project: Project) -> None:
+    (project.root / ".thon" / "lanes.toml").write_text('default = "gpu"\n[gpu]\npartition = "gpu"\nprice = 1.5\n')
+    lanes = {one["name"]: one for one in web.get(f"{API}/lanes").json()}
+    assert (lanes["gpu"]["default"], lanes["gpu"]["options"]["price"], lanes["local"]["kind"]) == (True, 1.5, "local")
+    assert web.post(f"{API}/lanes/none/test").status_code == 422
+    told = web.get(f"{API}/live").json()
+    assert (told["running"], told["status"], told["control"]["paused"]) == (False, None, False)
+    limit = {"step": "ctf-fit", "value": "fit.resolution", "min": None, "max": 8.0}
+    assert web.patch(f"{API}/live/control", json={"paused": True, "thresholds": [limit]}).status_code == 200
+    told = web.patch(f"{API}/live/control", json={"workers": 3}).json()
+    assert (told["paused"], told["workers"], told["thresholds"]) == (True, 3, [limit])
+    assert web.patch(f"{API}/live/control", json={"workers": 0}).status_code == 422
+    assert web.post(f"{API}/live/stop").status_code == 409
+    assert web.post(f"{API}/live/start", json={"chain": "ctf-fit", "location": ".."}).status_code == 409
+    assert web.get(f"{API}/live/series").json() == {"points": [], "more": False}
+
+
+def test_a_question_without_end_is_given_up(shown: Shown, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("thon.web.api_projects.SECONDS", 0.2)
+    endless = "WITH RECURSIVE n(k) AS (SELECT 1 UNION ALL SELECT k + 1 FROM n) SELECT count(*) FROM n"
+    answer = shown.web.get(f"{API}/sql", params={"query": endless})
+    assert (answer.status_code, answer.json()["got"]) == (422, "interrupted")
+    assert shown.web.get(f"{API}/sql", params={"query": "SELECT 1"}).json()["rows"] == [[1]]

@@ -48,7 +48,7 @@ PAGES = [
 @pytest.fixture(autouse=True)
 def short_session(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sessions are of the dummies, for the jobs of real ones take long to load."""
-    monkeypatch.setattr("thon.web.pages.live.CHAIN", "session")
+    monkeypatch.setattr("thon.web.pages.live.CHAIN", "watch-samples")
 
 
 class Page(HTMLParser):
@@ -118,7 +118,7 @@ def page(web: TestClient, url: str, status: int = 200) -> Page:
 def pages(shown: Shown) -> dict[str, Page]:
     """All pages of the project in which jobs ran."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("thon.web.pages.live.CHAIN", "session")
+        patch.setattr("thon.web.pages.live.CHAIN", "watch-samples")
         return {url: page(shown.web, url) for url in PAGES}
 
 

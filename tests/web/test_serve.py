@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import re
@@ -212,6 +213,26 @@ def test_a_folder_edited_by_hand_is_shown_as_broken(project: Project, do: Do, se
     for url in (f"{API}/jobs/J001/run", f"{API}/jobs/J001/repeat", f"{API}/jobs/J001/stop"):
         answer = web.post(url, json={})
         assert answer.status_code == 409, (url, answer.text)
+
+
+def test_a_full_disk_is_told_and_lived_through(
+    project: Project, do: Do, serve: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    do("read-numbers", "a")
+    web = serve(project.root)
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    filled = {"type": "read-numbers", "inputs": {"source": ["../a.txt"]}}
+    with monkeypatch.context() as patch:
+        patch.setattr("thon.job.folder.os.fsync", full)
+        answer = web.post(f"{API}/jobs", json=filled)
+        assert (answer.status_code, answer.json()["got"]) == (507, os.strerror(errno.ENOSPC))
+        assert "free some space" in answer.json()["mend"]
+        assert web.get(f"{API}/jobs").json()["total"] == 1
+    assert web.post(f"{API}/jobs", json=filled | {"run": False}).status_code == 201
+    assert web.get(f"{API}/jobs").json()["total"] == 2
 
 
 def test_what_follows_a_lost_connection_is_sent_again(project: Project, serve: Servers) -> None:

@@ -167,6 +167,11 @@ class TestTiles:
             ("classes", 404),
             ("tilts", 404),
             ("surface?level=nan", 422),
+            ("surface?level=1e300&source=path", 422),
+            ("surface?level=-1e300&source=path", 422),
+            (f"text?source=@{'x' * 300}", 404),
+            ("tiles/99999999999999999999/0/0.jpg", 404),
+            ("slices/z/99999999999999999999.jpg?source=path", 404),
             ("slices/w/0.jpg?source=path", 422),
         ],
     )
@@ -321,3 +326,35 @@ class TestFiles:
         assert [one["text"] for one in after["lines"]] == ["three"]
         assert [one["text"] for one in viewed.web.get(f"{base}?level=warning").json()["lines"]] == ["two"]
         assert [one["text"] for one in viewed.web.get(f"{base}?contains=ONE").json()["lines"]] == ["one"]
+
+
+class TestSurfaces:
+    def surface(self, viewed: Viewed, rest: str) -> tuple[np.ndarray, np.ndarray | None]:
+        """Vertices (x, y, z), Å from the centre, and their values if there are any."""
+        answer = viewed.get("J004" if "colour" not in rest else "J008", "all", f"surface?{rest}")
+        assert answer.status_code == 200, answer.text
+        vertices, _, coloured = np.frombuffer(answer.content, "<u4", 3).tolist()
+        places = np.frombuffer(answer.content, "<f4", 3 * vertices, 12).reshape(-1, 3)
+        return places, np.frombuffer(answer.content, "<f4", vertices, 12 + 12 * vertices) if coloured else None
+
+    def test_it_is_where_the_map_is(self, viewed: Viewed) -> None:
+        places, _ = self.surface(viewed, "level=0")
+        centre = (np.array(made.CENTRE) - np.array([14, 20, 18]))[::-1] * 1.25
+        assert np.linalg.norm(places - centre, axis=1) == pytest.approx(made.RADIUS * 1.25, abs=0.2)
+
+    def test_a_binned_one_is_in_the_same_place(self, viewed: Viewed) -> None:
+        places, _ = self.surface(viewed, "level=0&side=20")
+        centre = (np.array(made.CENTRE) - np.array([14, 20, 18]))[::-1] * 1.25
+        assert np.linalg.norm(places - centre, axis=1) == pytest.approx(made.RADIUS * 1.25, abs=1.25)
+
+    def test_colours_are_those_of_the_other_map(self, viewed: Viewed) -> None:
+        places, values = self.surface(viewed, "level=0&colour=local")
+        assert values == pytest.approx(places[:, 2] / 1.25 + 14, abs=1e-3)
+
+    def test_dark_matter_is_below_the_level(self, viewed: Viewed) -> None:
+        told = viewed.json("J004", "all", "levels?below=true")
+        assert told["lowest"] < told["suggested"] < told["mean"]
+        inner, _ = self.surface(viewed, "level=0&below=true")
+        outer, _ = self.surface(viewed, "level=0")
+        # The same sphere, seen from its other side, and the faces of the box.
+        assert len(inner) > len(outer)

@@ -61,8 +61,12 @@ class TestSurface:
         values = np.zeros((6, 7, 8), np.float32)
         values[:3] = 1
         found = surface_net(values, 0.5)
-        # It lies half way to the next voxel inside, and a third of the way to what is taken to be outside.
-        assert content(found) == pytest.approx((2 + 1 / 2 + 1 / 3) * (6 + 2 / 3) * (7 + 2 / 3), rel=0.08)
+        # It lies half a voxel beyond the last one on all sides; its edges and corners are rounded off.
+        assert content(found) == pytest.approx(3 * 7 * 8, rel=0.1)
+        assert (found.vertices.min(0), found.vertices.max(0)) == (
+            pytest.approx([-0.5] * 3),
+            pytest.approx([2.5, 6.5, 7.5]),
+        )
         assert is_closed(found)
 
     def test_dust_goes_and_the_largest_part_stays(self) -> None:
@@ -195,6 +199,9 @@ class TestCache:
         assert made_of == ["a", "b", "c"]
         ask("b", 40)
         assert made_of == ["a", "b", "c", "b"]
+        ask("d", 500)
+        ask("d", 500)
+        assert (made_of[-1], kept.bytes) == ("d", 500)
 
     def test_an_error_is_not_kept(self) -> None:
         kept: Cache[int] = Cache(10, lambda value: 1)

@@ -61,7 +61,7 @@ def add_job(project: Project, kind: str, items: dict[str, Callable[[Path, Projec
     job = project.new_folder(kind)
     number = job.path.name.split("-")[0]
     settings, software = RunSettings(), Software(version="0")
-    made = "2026-01-01T00:00:00"
+    made = "2026-01-01T00:00:00+00:00"
     job.write(
         JobRecord(
             id=number,

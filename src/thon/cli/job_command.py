@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from thon.cli.flags import FieldOption, Flag, flags_of, prefixed, read_options, to_option
-from thon.cli.shell import JobOrFile
+from thon.cli.shell import JobName, JobOrFile
 from thon.engine.steps import Step, steps_of
 from thon.job.record import RunSettings
 from thon.job.registry import listings, load
@@ -21,7 +21,7 @@ RUNNING = "Running"
 SHARED = "Options of several steps"
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 RESERVED = frozenset(
-    {"output", "lane", "dry-run", "quiet", "json", "traceback", "help", "help-all", "overwrite"}
+    {"output", "lane", "after", "dry-run", "quiet", "json", "traceback", "help", "help-all", "overwrite"}
     | {flag.name for flag in flags_of(RunSettings)}
 )
 """Flags of every job; a job's option of the same name gets its step's word in front."""
@@ -75,6 +75,9 @@ def job_command(name: str) -> click.Command:
     if last.standalone:
         parameters.append(click.Argument(["target"], type=click.Path(), metavar="OUT"))
         parameters.append(click.Option(["--overwrite"], is_flag=True, help="Replace OUT if it exists."))
+    else:
+        wait = click.Option(["--after"], multiple=True, type=JobName(), metavar="JOB", help="Wait for this job first.")
+        parameters.append(wait)
     parameters += [*port_options(steps), *step_options(steps), *running_options(project=not last.standalone)]
 
     def run(**values: Any) -> int:
@@ -234,6 +237,7 @@ def _typed(steps: Sequence[StepFlags], values: dict[str, Any], record: type) -> 
         output=Path(values["output"]) if values.get("output") else None,
         target=Path(values["target"]) if values.get("target") else None,
         lane=values.get("lane"),
+        after=list(values.get("after", ())),
         overwrite=bool(values.get("overwrite")),
         dry_run=values["dry_run"],
         quiet=values["quiet"],

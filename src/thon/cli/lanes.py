@@ -37,13 +37,16 @@ def front_of(project: Project, teller: Teller) -> Front:
     return Front(read_lanes(project.root), teller.announce, teller.watch, _say)
 
 
-def launch_of(project: Project, teller: Teller, lane: str | None) -> Launch | None:
-    """Runs jobs on a lane; None where they run here, at once.
+def launch_of(project: Project, teller: Teller, lane: str | None, *, waits: bool = False) -> Launch | None:
+    """Runs jobs on a lane, the default one where a job `waits` for others; None where they run here, at once.
 
     Raises:
         InputError: There is no such lane.
     """
-    return None if lane is None else launch_on(lane, front_of(project, teller))
+    if lane is None and not waits:
+        return None
+    front = front_of(project, teller)
+    return launch_on(front.lanes.named(lane), front)
 
 
 @click.command("stop", short_help="Stop jobs that run, or that were asked for")
@@ -150,10 +153,11 @@ def _tell_trial(trial: Trial) -> None:
 
 def _asks(lane: LaneOptions) -> str:
     """What a job on a lane asks for, in a few words."""
-    gpus = f"{lane.gpus} GPUs of any type" if lane.gpu_type == "any" else f"{lane.gpus} {lane.gpu_type}"
+    kind = "of any type" if lane.gpu_type == "any" else lane.gpu_type
+    gpus = f"{lane.gpus} GPU{'s' * (lane.gpus != 1)} {kind}"
     parts = [
         gpus if lane.gpus else "",
-        f"{lane.cpus} CPUs" if lane.cpus else "",
+        f"{lane.cpus} CPU{'s' * (lane.cpus != 1)}" if lane.cpus else "",
         f"{lane.memory:g} GB" if lane.memory else "",
         f"{lane.time:g} h" if lane.time else "",
         f"up to {lane.workers.max} workers" if lane.workers else "",

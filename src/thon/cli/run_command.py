@@ -10,6 +10,7 @@ from typing import Any
 
 from thon.base.errors import InputError
 from thon.base.options import Options
+from thon.cli.around import jobs_of, number_of
 from thon.cli.flags import Flag, read_options
 from thon.cli.lanes import launch_of
 from thon.cli.plans import print_plans
@@ -38,6 +39,7 @@ class Typed:
         output: The project's folder.
         target: The new file of a standalone tool.
         lane: Where to run; here unless given.
+        after: Jobs to wait for.
         overwrite: Whether that may be replaced.
         dry_run: Only say what would be done.
         quiet: Say nothing but errors.
@@ -53,6 +55,7 @@ class Typed:
     output: Path | None
     target: Path | None
     lane: str | None
+    after: list[str]
     overwrite: bool
     dry_run: bool
     quiet: bool
@@ -90,7 +93,8 @@ def run_command(typed: Typed) -> int:
             watch=teller.watch,
             connect=lambda spec, items: connect_ports(spec, items, typed.ports, project),
             command=typed_command(project.root),
-            launch=launch_of(project, teller, typed.lane),
+            after=[number_of(folder) for folder in jobs_of(project, typed.after)],
+            launch=launch_of(project, teller, typed.lane, waits=bool(typed.after)),
         )
     teller.results(run)
     return run.exit_code

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import CancelledError, Executor, Future
@@ -35,6 +36,9 @@ LOSSES = 10
 
 DEATHS = 3
 """So many processes may die of a call before it is given up."""
+
+SILENCE = 5.0
+"""Least time between two sentences about the workers, s."""
 
 IDLE = 30
 """Time without anything to do after which a worker goes, s."""
@@ -68,24 +72,34 @@ class ClusterPool(Executor):
         minimum: Workers that are kept even when there is nothing to do.
         maximum: Workers at most.
         deaths: Processes that may die of a call before it is given up.
-        idle: Time without anything to do after which a worker goes, s.
+        say: Takes sentences about which workers are there, where somebody wants to know.
     """
 
-    def __init__(self, cluster: Any, duty: Duty, *, minimum: int, maximum: int, deaths: int = DEATHS, idle: int = IDLE):
+    def __init__(
+        self,
+        cluster: Any,
+        duty: Duty,
+        *,
+        minimum: int,
+        maximum: int,
+        deaths: int = DEATHS,
+        say: Callable[[str], None] | None = None,
+    ):
         self.workers = maximum
         self._cluster, self._minimum, self._deaths = cluster, minimum, deaths
         self._changed = threading.Condition()
         self._queue: deque[_Call] = deque()
         self._in_flight = self._asked = 0
         self._closed = False
+        self._say, self._told, self._next_word = say, "", 0.0
         self._roll = Roll(duty.runs, self._notify)
         self._client: Any = Client(cluster)
         self._client.register_plugin(Hand(duty))
         self._executor: Executor = self._client.get_executor(pure=False)
         cluster.scheduler.add_plugin(self._roll)
-        grows = functools.partial(Backlog, self._wanted, self.give_up)
+        grows = functools.partial(Backlog, self._wanted, self.give_up, self._tell)
         self._adaptive: Any = cluster.adapt(
-            Adaptive=grows, minimum=min(minimum, maximum), maximum=maximum, interval="500ms", wait_count=2 * idle
+            Adaptive=grows, minimum=min(minimum, maximum), maximum=maximum, interval="500ms", wait_count=2 * IDLE
         )
         self._feeder = threading.Thread(target=self._feed, name="feed", daemon=True)
         self._feeder.start()
@@ -154,6 +168,14 @@ class ClusterPool(Executor):
     def _wanted(self) -> int:
         return max(self._asked, len(self._queue) + self._in_flight)
 
+    def _tell(self) -> None:
+        """Say which workers are there, when that has changed and the last word is some time ago."""
+        text = self.reason or f"{self._roll.count} workers are there"
+        if self._say is None or text == self._told or time.monotonic() < self._next_word:
+            return
+        self._told, self._next_word = text, time.monotonic() + SILENCE
+        self._say(text)
+
     def _notify(self) -> None:
         with self._changed:
             self._changed.notify_all()
@@ -211,6 +233,7 @@ class ClusterCrew:
         minimum: Workers that are kept even when there is nothing to do.
         maximum: Workers at most.
         deaths: Processes that may die of an item before it is given up.
+        say: Takes sentences about which workers are there.
     """
 
     gpus_here = False
@@ -225,16 +248,20 @@ class ClusterCrew:
         minimum: int,
         maximum: int,
         deaths: int = DEATHS,
+        say: Callable[[str], None] | None = None,
     ):
         self.resources, self.size, self.devices = resources, maximum, [resources.device]
-        self._open, self._gpus, self._minimum, self._deaths = open_cluster, gpus, minimum, deaths
+        self.open_cluster = open_cluster
+        self._gpus, self._minimum, self._deaths, self._say = gpus, minimum, deaths, say
 
     @contextlib.contextmanager
     def at_work(self, runs: Mapping[Path, str]) -> Generator[ClusterPool]:
         """Have them there for a while, on runs of jobs."""
         duty = Duty(dict(runs), self.resources.threads, self._gpus)
-        with config.set(SETTINGS), self._open() as cluster:
-            pool = ClusterPool(cluster, duty, minimum=self._minimum, maximum=self.size, deaths=self._deaths)
+        with config.set(SETTINGS), self.open_cluster() as cluster:
+            pool = ClusterPool(
+                cluster, duty, minimum=self._minimum, maximum=self.size, deaths=self._deaths, say=self._say
+            )
             try:
                 yield pool
             finally:

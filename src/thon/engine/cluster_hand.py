@@ -7,6 +7,7 @@ with its worker, and the worker with its scheduler, so that nothing goes on wher
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import platform
 from collections.abc import Callable, Mapping
@@ -62,7 +63,8 @@ class Hand(WorkerPlugin):
             line = WorkerLine(
                 **machine, run=run, place=str(worker.name), time=now(), worker=own, user=user_name(), batch=batch
             )
-            note_worker(job, line)
+            with contextlib.suppress(OSError):  # of a full disk the items tell
+                note_worker(job, line)
         self._pool = WorkerPool(1, environment=thread_variables(self._duty.threads) | {WORKER: own})
 
     async def teardown(self, worker: Any) -> None:

@@ -58,14 +58,22 @@ class Backlog(Adaptive):
     Args:
         wanted: Tells how many workers there could be work for.
         give_up: Is told why there never will be any.
+        look: Is called each time that the number is looked at.
         cluster: The cluster.
     """
 
     cluster: Any
 
-    def __init__(self, wanted: Callable[[], int], give_up: Callable[[JobError], None], cluster: Any, **options: Any):
+    def __init__(
+        self,
+        wanted: Callable[[], int],
+        give_up: Callable[[JobError], None],
+        look: Callable[[], None],
+        cluster: Any,
+        **options: Any,
+    ):
         self.fault, self._refusals, self._next_try = "", 0, 0.0
-        self._wanted, self._give_up = wanted, give_up
+        self._wanted, self._give_up, self._look = wanted, give_up, look
         super().__init__(cluster, **options)
 
     async def target(self) -> int:
@@ -80,6 +88,7 @@ class Backlog(Adaptive):
     async def recommendations(self, target: int) -> dict[str, Any]:
         """What to do; jobs that could not be submitted are submitted again."""
         self.fault = next((job.refused for job in self.cluster.workers.values() if getattr(job, "refused", "")), "")
+        self._look()
         if self.fault and time.monotonic() >= self._next_try:
             self._next_try = time.monotonic() + AGAIN
             self._submit_again()

@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import math
 import shlex
 import shutil
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -42,6 +43,8 @@ ORPHANED = 60
 
 KEPT_FREE = 0.9
 """Part of a worker's memory that an item may use; the rest is for the processes around it."""
+
+ROLES = ("client", "scheduler", "worker")
 
 WORKER_SETTINGS = {"DASK_DISTRIBUTED__WORKER__DAEMON": "False", "DASK_DISTRIBUTED__WORKER__HTTP__ROUTES": "[]"}
 """How Dask is set on the worker's side."""
@@ -137,6 +140,7 @@ def slurm_crew(
     folder: Path,
     settings: RunSettings,
     deaths: int = DEATHS,
+    say: Callable[[str], None] | None = None,
 ) -> ClusterCrew:
     """The workers of a lane.
 
@@ -148,6 +152,7 @@ def slurm_crew(
         folder: Where logs go.
         settings: How the job is to run.
         deaths: Processes that may die of an item before it is given up.
+        say: Takes sentences about which workers are there.
 
     Raises:
         InputError: The lane has no workers.
@@ -167,6 +172,7 @@ def slurm_crew(
         minimum=workers.min,
         maximum=workers.max,
         deaths=deaths,
+        say=say,
     )
 
 
@@ -188,7 +194,7 @@ def open_slurm(request: WorkerRequest) -> Generator[Any]:
         account=lane.account or None,
         walltime=_clock(lane.time),
         job_cpu=request.workers.cpus,
-        job_mem=f"{round(request.workers.memory * 1e9 / 2**20)}M",
+        job_mem=f"{math.ceil(request.workers.memory * 1e9 / 2**20)}M",
         job_name=request.name,
         job_extra_directives=request.directives,
         job_script_prologue=request.prologue,
@@ -198,8 +204,7 @@ def open_slurm(request: WorkerRequest) -> Generator[Any]:
         death_timeout=ORPHANED,
         local_directory='"${TMPDIR:-/tmp}"',
         worker_extra_args=["--no-dashboard", "--dashboard-address", "127.0.0.1:0"],
-        security=Security.temporary(),
-        shared_temp_directory=str(keys),
+        security=_security(keys),
         scheduler_options={"dashboard": False, "dashboard_address": "127.0.0.1:0"},
         interface=None,
     )
@@ -208,6 +213,17 @@ def open_slurm(request: WorkerRequest) -> Generator[Any]:
     finally:
         shutil.rmtree(keys, ignore_errors=True)
         (logs / SUBMITTED).unlink(missing_ok=True)
+
+
+def _security(keys: Path) -> Security:
+    """Certificate and key that all connections of a run use, in files that only this user can read."""
+    made = Security.temporary()
+    files = {"cert": keys / "cert.pem", "key": keys / "key.pem"}
+    for what, file in files.items():
+        file.touch(mode=0o600)
+        file.write_text(getattr(made, f"tls_worker_{what}"))
+    roles = {f"tls_{role}_{what}": str(file) for role in ROLES for what, file in files.items()}
+    return Security(tls_ca_file=str(files["cert"]), require_encryption=True, **roles)
 
 
 def _cancel_left(submitted: Path, name: str) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from thon.engine.cluster_slurm import slurm_crew
 from thon.engine.lanes import read_lanes
+from thon.job.events import Log
 from thon.job.folder import JobFolder
 from thon.job.registry import load_job
 from thon.job.worker import run, serve
@@ -35,6 +36,7 @@ def _run(folder: JobFolder, lane: str) -> int:
         gpus=load_job(record.type).gpus,
         folder=folder.path,
         settings=record.settings,
+        say=lambda text: folder.emit(Log(text=text)),
     )
     return run(folder, own_process=True, crew=crew)
 

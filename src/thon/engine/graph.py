@@ -82,23 +82,39 @@ def with_parents(project: Project, names: Collection[str]) -> list[str]:
     return [name for name in order if name in wanted]
 
 
-def obstacles(project: Project, record: JobRecord) -> Iterator[tuple[str, State]]:
-    """The jobs that keep a job from running, and their states.
+def obstacles(folders: Mapping[str, JobFolder], parents: Collection[str]) -> Iterator[tuple[str, State]]:
+    """Of the jobs that a job takes from or waits for, those that keep it from running, and their states.
 
     A job of which some items failed is as good as finished: those that take from it do so of what is done. One that
-    broke off before it had tried them all is not.
+    broke off before it had tried them all is not. A job of a live session, which may go on for days, gives what it has.
+
+    Args:
+        folders: All jobs by number.
+        parents: Numbers of the jobs before it.
+
+    Raises:
+        InputError: One is not there.
+        StoreError: The record of one cannot be read.
     """
-    for name in sorted(parents_of(record)):
-        folder = project.job(name)
+    for name in sorted(parents):
+        folder = folders.get(name)
+        if folder is None:
+            raise InputError(f"it waits for {name}, which is not there", mend="`thon clone` it without")
         state = folder.state()
-        if state != "finished" and not (state == "failed" and _tried_all(folder)):
+        if state != "finished" and not _gives(folder, state):
             yield name, state
 
 
-def _tried_all(folder: JobFolder) -> bool:
-    """Whether every item of a job has ended, and some are done."""
+def _gives(folder: JobFolder, state: State) -> bool:
+    """Whether a job that is not finished has something to take from, and will not have more of what it was asked."""
+    if not folder.items():
+        return False
+    if folder.head().live is not None:
+        return True
+    if state != "failed":
+        return False
     record = folder.read()
-    return record.results.keys() >= record.items.keys() and bool(folder.items())
+    return record.results.keys() >= record.items.keys()
 
 
 def hold(folder: JobFolder, because: str) -> None:

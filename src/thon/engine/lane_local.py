@@ -89,12 +89,19 @@ class LocalHandle:
         folder: The job.
         worker: Its process.
         free: Gives back what it held.
+        place: Where its items are done, in words.
     """
 
     batch = ""
 
-    def __init__(self, folder: JobFolder, worker: subprocess.Popen[bytes], free: Callable[[], object]):
-        self._folder, self._worker, self._free = folder, worker, free
+    def __init__(
+        self,
+        folder: JobFolder,
+        worker: subprocess.Popen[bytes],
+        free: Callable[[], object],
+        place: str = "on this machine",
+    ):
+        self._folder, self._worker, self._free, self._place = folder, worker, free, place
         self._begun = events_size(folder)
         self._kill_at: float | None = None
 
@@ -111,7 +118,7 @@ class LocalHandle:
     @property
     def reason(self) -> str:
         """The state in words."""
-        return f"{self.state} on this machine"
+        return f"{self.state} {self._place}"
 
     def poll(self) -> Ending | None:
         """How it ended; None while it goes on. A worker that does not hear that it is to stop is killed."""

@@ -110,9 +110,9 @@ def _run_in_slurm(
     try:
         _await(trial, begun + patience, say)
     except BaseException:
-        slurm.scancel(trial.batch)
+        slurm.scancel(trial.batch, f"--name={given.name}")
         raise
-    account = account_of(trial.batch)
+    account = account_of(trial.batch, given.name)
     if account is not None and (account.state != "COMPLETED" or account.code):
         trial.troubles.append(f"Slurm tells {account.state}, exit code {account.code}")
 

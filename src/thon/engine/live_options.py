@@ -28,7 +28,7 @@ class LiveOptions(Options):
     """What to do first of what waits for the same step; later steps always go first."""
 
     workers: Annotated[int | None, Ge(1), Unit("1")] = None
-    """Worker processes of one thread each; as many as CPUs unless given."""
+    """Worker processes of one thread each, as many as CPUs unless given; on a lane its workers, as many as it says."""
 
     interim: bool = True
     """Align a tilt series with the images that are there so far while workers have nothing else to do."""

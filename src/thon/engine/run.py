@@ -15,6 +15,7 @@ from thon.base.options import Options
 from thon.engine.inputs import job_items
 from thon.engine.local import Watch, run_local
 from thon.engine.steps import Step
+from thon.engine.submission import open_submission
 from thon.job.folder import JobFolder
 from thon.job.item import read_options
 from thon.job.record import RunSettings
@@ -48,9 +49,11 @@ def run_steps(
     watch: Watch,
     connect: Connect = lambda spec, items: items,
     command: str = "",
+    after: Sequence[str] = (),
     launch: Launch | None = None,
 ) -> Run:
-    """Run the steps, the first on `items`; `connect` adds what goes into a step's further ports.
+    """Run the steps, the first on `items`, and `after` other jobs where its launch waits for such; `connect` adds what
+    goes into a step's further ports.
 
     A step whose items failed in part is followed by the next on those that are done, and the exit code tells. Where
     the next gathers groups and nothing belongs to any, the steps end.
@@ -66,7 +69,8 @@ def run_steps(
             items = job_items(step.spec, [(jobs[-1], None)], project)
         if not items:
             break
-        request = Request(step.spec, options, connect(step.spec, items), settings, step.source, command)
+        before = after if number == 0 else ()
+        request = Request(step.spec, options, connect(step.spec, items), settings, step.source, command, before)
         folder, code = run_request(project, request, announce=announce, watch=watch, launch=launch)
         jobs.append(folder)
         codes.append(code)
@@ -107,6 +111,10 @@ def resume(
     if record.state == "finished":
         announce(folder, "kept")
         return 0
+    given = open_submission(folder)
+    if given is not None and launch is None:
+        mend = f"`thon run {record.id}` follows it, `thon stop {record.id}` stops it"
+        raise StoreError("this job is in a batch system", path=folder.path, got=given.batch or given.name, mend=mend)
     with folder.lock():
         if settings is not None and settings != record.settings:
             folder.write(record.model_copy(update={"settings": settings}))

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from thon.base.errors import StoreError, ThonError
-from thon.engine.asked import Asked, asked_jobs, asked_of, withdraw, write_asked
-from thon.engine.graph import IN_VAIN, obstacles
+from thon.engine.asked import Asked, asked_jobs, withdraw, write_asked
+from thon.engine.graph import IN_VAIN, obstacles, parents_of, release
 from thon.engine.lane_contract import Ending, Handle, Lane, Needs
 from thon.engine.lane_open import open_lane
 from thon.engine.lanes import LaneOptions, Lanes
@@ -122,6 +122,9 @@ class Scheduler:
         self._project, self._lanes, self._open = project, lanes, open
         self._say, self._watch, self._announce, self._call = say, watch, announce, call
         self._only = None if only is None else set(only)
+        self._folders: dict[str, JobFolder] = {}
+        self._asked: dict[str, Asked] = {}
+        self._before: dict[str, tuple[int, set[str]]] = {}
         self._opened: dict[str, Lane] = {}
         self._tasks: dict[str, _Task] = {}
         self._turns: dict[str, _Turn] = {}
@@ -146,7 +149,9 @@ class Scheduler:
         Raises:
             StoreError: The disk refuses; nothing is lost, and the next round tries again.
         """
-        asked = {name: one for name, one in asked_jobs(self._project).items() if self._is_ours(name)}
+        self._folders = {folder.path.name.split("-")[0]: folder for folder in reversed(self._project.jobs())}
+        self._asked = asked_jobs(self._project)
+        asked = {name: one for name, one in self._asked.items() if name in self._folders and self._is_ours(name)}
         for lane in self._opened.values():
             lane.begin_round()
         for name, task in list(self._tasks.items()):
@@ -191,7 +196,7 @@ class Scheduler:
 
     def _wait(self, name: str, asked: Asked) -> str | None:
         """Bring a job that was asked for a step nearer to its start; what it waits for, None once it need not wait."""
-        folder = self._project.job(name)
+        folder = self._folders[name]
         try:
             if (given := open_submission(folder)) is not None:
                 self._start(name, folder, given.lane, self._lane(given.lane), Needs())
@@ -201,6 +206,9 @@ class Scheduler:
                 withdraw(folder)
                 self.codes.setdefault(name, 0)
                 return None
+            if state == "held":  # whoever asked did not let it go
+                release(folder)
+                state = "waiting"
             if state == "running":
                 return "runs, but not by this scheduler"
             if state == "waiting" and (stops := list(self._obstacles(folder))):
@@ -212,10 +220,17 @@ class Scheduler:
 
     def _obstacles(self, folder: JobFolder) -> Iterator[tuple[str, str]]:
         """The jobs that this one waits for, and what is the matter with those that it waits for in vain."""
-        for other, state in obstacles(self._project, folder.head()):
+        for other, state in obstacles(self._folders, self._parents(folder)):
             # As the folders have it, for in the first round after a kill nothing is known yet.
-            goes_on = other in self._tasks or asked_of(self._project.job(other)) is not None
+            goes_on = other in self._tasks or other in self._asked
             yield other, "" if goes_on else IN_VAIN.get(state, "")
+
+    def _parents(self, folder: JobFolder) -> set[str]:
+        """The jobs before this one, from its record, which is read again only once it has changed."""
+        name, changed = folder.path.name, (folder.path / "job.json").stat().st_mtime_ns
+        if self._before.get(name, (0, set()))[0] != changed:
+            self._before[name] = changed, parents_of(folder.head())
+        return self._before[name][1]
 
     def _wait_for(self, name: str, folder: JobFolder, stops: list[tuple[str, str]]) -> str | None:
         vain = [f"{other} {trouble}" for other, trouble in stops if trouble]

@@ -97,9 +97,9 @@ def see_through(project: Project, folders: Sequence[JobFolder], front: Front) ->
     codes: dict[str, int] = {}
     said = False
     while any(asked_of(folder) is not None for folder in folders):
-        with _owner(project) as ours:
-            if ours:
-                codes |= _run_here(project, folders, front)
+        with _owner(project) as lock:
+            if lock is not None:
+                codes |= _run_here(project, folders, front, lock)
                 break
         if not said:
             front.say("", "another process runs the jobs of this project; what it does is told here")
@@ -115,21 +115,19 @@ def number_of(folder: JobFolder) -> str:
 
 
 @contextlib.contextmanager
-def _owner(project: Project) -> Generator[bool]:
-    """Own the running of the project's jobs, if nobody does; tells whether we do."""
+def _owner(project: Project) -> Generator[OwnerLock | None]:
+    """Own the running of the project's jobs, if nobody else does."""
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(OwnerLock.hold(project.root / OWNER, "the scheduler"))
+            lock = stack.enter_context(OwnerLock.hold(project.root / OWNER, "thon run"))
         except StoreError as error:
             if not isinstance(error.__cause__, BlockingIOError):
                 raise
-            ours = False
-        else:
-            ours = True
-        yield ours
+            lock = None
+        yield lock
 
 
-def _run_here(project: Project, folders: Sequence[JobFolder], front: Front) -> dict[str, int]:
+def _run_here(project: Project, folders: Sequence[JobFolder], front: Front, lock: OwnerLock) -> dict[str, int]:
     names = [number_of(folder) for folder in folders]
     scheduler = Scheduler(
         project, front.lanes, say=front.say, watch=front.watch, announce=front.announce, open=front.open, only=names
@@ -138,6 +136,7 @@ def _run_here(project: Project, folders: Sequence[JobFolder], front: Front) -> d
         scheduler.round()
         while scheduler.busy:
             time.sleep(LOOK)
+            lock.check()
             scheduler.round()
     except KeyboardInterrupt:
         _stop(folders, front)

@@ -99,13 +99,13 @@ def squeue(*arguments: str) -> dict[str, Queued]:
         SilentError: Slurm does not answer, or with nonsense.
         RefusedError: Slurm is not installed here.
     """
-    lines = run("squeue", "--me", "--noheader", "--format=%i|%j|%T|%N|%S|%r", *arguments).splitlines()
+    lines = run("squeue", "--me", "--noheader", "--format=%i|%T|%N|%S|%r|%j", *arguments).splitlines()
     found: dict[str, Queued] = {}
     for line in lines:
         parts = line.strip().split("|", 5)
         if len(parts) != 6 or not parts[0]:
             raise SilentError("squeue said something that is no list of jobs", got=line[:200])
-        found[parts[0]] = Queued(*parts)
+        found[parts[0]] = Queued(parts[0], parts[5], *parts[1:5])
     return found
 
 
@@ -125,12 +125,18 @@ def numbers_of(name: str) -> list[str]:
 
 
 def scancel(batch: str, *arguments: str) -> None:
-    """Cancel a job; one that has ended already is no trouble.
+    """Cancel a job, if it is what the arguments say, such as its name; one that has ended already is no trouble.
 
     Raises:
         SilentError: Slurm does not answer.
     """
-    run("scancel", *arguments, batch, allowed=("Invalid job id", "already completing", "already completed"))
+    run(
+        "scancel",
+        f"--name={name}",
+        *arguments,
+        batch,
+        allowed=("Invalid job id", "already completing", "already completed"),
+    )
 
 
 def start_now(batch: str) -> None:
@@ -143,8 +149,8 @@ def start_now(batch: str) -> None:
     run("scontrol", "update", f"jobid={batch}", "StartTime=now")
 
 
-def accounting(batch: str) -> Account | None:
-    """What `sacct` says of a job that has ended; None where it does not know of its end yet.
+def accounting(batch: str, name: str) -> Account | None:
+    """What `sacct` says of a job of that number and name that has ended; None where it does not know of its end yet.
 
     Raises:
         SilentError: Slurm does not answer, or with nonsense.
@@ -152,13 +158,13 @@ def accounting(batch: str) -> Account | None:
     """
     said = run("sacct", "--json", "-j", batch)
     try:
-        jobs = [job for job in json.loads(said)["jobs"] if str(job["job_id"]) == batch]
+        jobs = [job for job in json.loads(said)["jobs"] if (str(job["job_id"]), job["name"]) == (batch, name)]
         return None if not jobs or not _is_over(_state(jobs[-1])) else _account(jobs[-1])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise SilentError("sacct said something that is no accounting", got=said[:200]) from error
 
 
-def shown(batch: str) -> Account | None:
+def shown(batch: str, name: str) -> Account | None:
     """What `scontrol` says of a job that has ended; None where it has not. It forgets a job after some minutes.
 
     Raises:
@@ -166,6 +172,8 @@ def shown(batch: str) -> Account | None:
         RefusedError: Slurm does not know the job any more.
     """
     fields = dict(re.findall(r"(\w+)=(\S*)", run("scontrol", "show", "job", "-o", batch)))
+    if fields.get("JobName") != name:
+        raise RefusedError("this number is another job's", got=fields.get("JobName"), expected=name)
     state = fields.get("JobState", "")
     if not _is_over(state):
         return None

@@ -13,8 +13,12 @@ PATIENCE = 10.0
 LOOK = 0.5
 
 
-def account_of(batch: str) -> slurm.Account | None:
+def account_of(batch: str, name: str) -> slurm.Account | None:
     """How a job that has left the queue ended; None where it has not.
+
+    Args:
+        batch: Its number.
+        name: Its name, for another cluster gives the same numbers to other jobs.
 
     Raises:
         SilentError: Slurm does not answer.
@@ -22,16 +26,16 @@ def account_of(batch: str) -> slurm.Account | None:
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         try:
-            account = slurm.accounting(batch)
+            account = slurm.accounting(batch, name)
         except slurm.RefusedError:  # there is no accounting
             break
         if account is not None:
             return account
-        if batch in slurm.squeue():
+        if batch in slurm.squeue(f"--name={name}"):
             return None
         time.sleep(LOOK)
     try:
-        return slurm.shown(batch)
+        return slurm.shown(batch, name)
     except slurm.RefusedError:
         return slurm.Account("UNKNOWN", told={"batch": batch, "state": "UNKNOWN"})
 

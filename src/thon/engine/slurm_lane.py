@@ -68,7 +68,7 @@ class SlurmLane:
         if given is None and self._options.workers is not None and not needs.whole:
             environment = lane_environment(self._name, self._options)
             worker = start_worker(folder, "thon.engine.cluster_worker", self._name, environment=environment)
-            handle: SlurmHandle | LocalHandle = LocalHandle(folder, worker, lambda: None)
+            handle: SlurmHandle | LocalHandle = LocalHandle(folder, worker, lambda: None, "with workers in Slurm")
         else:
             fresh = given is None
             if given is None:
@@ -76,6 +76,7 @@ class SlurmLane:
                 text = write_script(folder, given, needs, self._options)
                 with storing(folder.path):
                     write_whole(folder.path / SCRIPT, text.encode())
+                write_submission(folder, given)
             handle = SlurmHandle(folder, given, self._options, self._queue, fresh=fresh)
         self._handles.append(handle)
         return handle
@@ -111,7 +112,7 @@ class SlurmHandle:
     @property
     def state(self) -> str:
         """What it does."""
-        row = self._queue.rows.get(self.batch)
+        row = self._row
         if self._stopped:
             return "stopping"
         if row is None:
@@ -125,7 +126,7 @@ class SlurmHandle:
             return f"{trouble}; it is asked again"
         if self._stopped:
             return "is cancelled in Slurm"
-        row = self._queue.rows.get(self.batch)
+        row = self._row
         if row is None:
             return "is submitted to Slurm" if self._concluding is None else "has left the queue"
         return words_of(row)
@@ -138,12 +139,12 @@ class SlurmHandle:
             return None
         self._tend()
         self._queue.look()
-        row = self._queue.rows.get(self.batch)
+        row = self._row
         if row is not None:
             self._follow(row)
             return None
         if self._concluding is None and self._queue.looked > self._known_at:
-            self._concluding = in_thread(account_of, self.batch)
+            self._concluding = in_thread(account_of, self.batch, self._given.name)
         return None if self._concluding is None else self._conclude(self._concluding)
 
     def cancel(self) -> None:
@@ -159,6 +160,12 @@ class SlurmHandle:
             with contextlib.suppress(NotYetError, ThonError):
                 self._given = self._given.model_copy(update={"batch": self._submitting.result(seconds)})
                 write_submission(self._folder, self._given)
+
+    @property
+    def _row(self) -> slurm.Queued | None:
+        """Its place in the queue; None where it is not there, or its number is another job's, on another cluster."""
+        row = self._queue.rows.get(self.batch)
+        return row if row is not None and row.name == self._given.name else None
 
     def _await_number(self, submitting: Future[str]) -> Ending | None:
         if not submitting.done():
@@ -193,14 +200,14 @@ class SlurmHandle:
             self._trouble = "" if (error := self._side.exception()) is None else str(error)
             self._side = None
             self._queue.hurry()
-        row = self._queue.rows.get(self.batch)
+        row = self._row
         if row is None:
             return
         if self._stopped and row.state != "COMPLETING":
-            self._side = in_thread(slurm.scancel, self.batch)
+            self._side = in_thread(slurm.scancel, self.batch, f"--name={row.name}")
         elif self._is_late(row):
             self._left = True
-            self._side = in_thread(slurm.scancel, self.batch, "--state=PENDING")
+            self._side = in_thread(slurm.scancel, self.batch, f"--name={row.name}", "--state=PENDING")
         elif row.reason == "BeginTime" and not self._hurried and events_size(self._folder) > self._given.events:
             self._hurried = True
             self._side = in_thread(_start_now, self.batch)
@@ -254,8 +261,8 @@ def cancel_given(folder: JobFolder, given: Submission) -> None:
     Raises:
         SilentError: Slurm does not answer.
     """
-    for batch in [given.batch] if given.batch else slurm.numbers_of(given.name):
-        slurm.scancel(batch)
+    for batch in slurm.squeue(f"--name={given.name}"):
+        slurm.scancel(batch, f"--name={given.name}")
     write_submission(folder, given.model_copy(update={"over": "end"}))
 
 
@@ -271,7 +278,7 @@ def _submit(folder: JobFolder, given: Submission, *, fresh: bool) -> str:
         while not (found := slurm.numbers_of(given.name)) and time.monotonic() < deadline:
             time.sleep(0.5)
         for superfluous in found[1:]:
-            slurm.scancel(superfluous)
+            slurm.scancel(superfluous, f"--name={given.name}")
         if found:
             return found[0]
     return slurm.sbatch(folder.path / SCRIPT)

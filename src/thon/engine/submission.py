@@ -41,20 +41,24 @@ class Submission(BaseModel):
 
 
 def new_submission(folder: JobFolder, lane: str) -> Submission:
-    """Write down that a job is about to be submitted; one that was cut short before counts as one more try.
+    """What to write down of a job that is about to be submitted; after one that was cut short it is one more try.
 
     Raises:
-        StoreError: The disk refuses.
+        StoreError: What is known of an earlier one cannot be read.
     """
     before, token = read_submission(folder), secrets.token_hex(4)
     again = before is not None and before.over == "again" and before.lane == lane
     number = folder.path.name.split("-")[0]
     kind = re.sub(r"[^a-z0-9-]", "", folder.path.name.removeprefix(f"{number}-"))
     tries = before.tries + 1 if again and before is not None else 1
-    made = Submission(token=token, name=f"{number}-{kind}-{token}", lane=lane, written=now(), tries=tries)
-    made = made.model_copy(update={"events": events_size(folder)})
-    write_submission(folder, made)
-    return made
+    return Submission(
+        token=token,
+        name=f"{number}-{kind}-{token}",
+        lane=lane,
+        written=now(),
+        tries=tries,
+        events=events_size(folder),
+    )
 
 
 def open_submission(folder: JobFolder) -> Submission | None:

@@ -26,7 +26,7 @@ import shutil
 import time
 from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, get_args
 
 import numpy as np
 from pydantic import ValidationError
@@ -40,6 +40,8 @@ from thon.job.places import found, stored
 from thon.job.record import FORMAT, JobRecord, State
 
 UNFINISHED = ".tmp-"
+
+STATES: tuple[str, ...] = get_args(State)
 
 _STATE = re.compile(rb'^ "state": "([a-z]+)"', re.MULTILINE)
 OWN = "./"
@@ -139,14 +141,20 @@ class JobFolder:
 
     def state(self) -> State:
         """The job's state; a job that is marked running although nobody runs it was interrupted."""
-        state = self.head().state
+        state = self.marked_state()
         return "interrupted" if state == "running" and not self.is_running() else state
 
-    def marked_state(self) -> str:
-        """The state that the record bears, found without reading all of a record that may be very long."""
-        with (self.path / "job.json").open("rb") as file:
+    def marked_state(self) -> State:
+        """The state that the record bears, found without reading all of a record that may be very long.
+
+        Raises:
+            StoreError: There is no record, or it cannot be read.
+        """
+        with contextlib.suppress(FileNotFoundError), (self.path / "job.json").open("rb") as file:
             match = _STATE.search(file.read(4096))
-        return match[1].decode() if match is not None else self.head().state
+            if match is not None and match[1].decode() in STATES:
+                return cast(State, match[1].decode())
+        return self.head().state
 
     def emit(self, event: Event) -> None:
         """Append an event."""

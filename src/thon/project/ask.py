@@ -85,11 +85,11 @@ def costs(connection: Connection, project: str, by: By) -> list[Row]:
 
 def numbers_of(connection: Connection, project: str, names: Sequence[str]) -> dict[str, dict[str, float]]:
     """Numbers of these names by job, of jobs that yielded one item."""
-    mine = (numbers.c.project == project, numbers.c.name.in_(names))
-    alone = (
-        select(numbers.c.job).where(*mine).group_by(numbers.c.job).having(func.count(numbers.c.item.distinct()) == 1)
+    alone = select(jobs.c.job).where(jobs.c.project == project, jobs.c.done == 1)
+    wanted = list(connection.execute(alone).scalars())
+    query = select(numbers.c.job, numbers.c.name, numbers.c.value).where(
+        numbers.c.project == project, numbers.c.job.in_(wanted), numbers.c.name.in_(names)
     )
-    query = select(numbers.c.job, numbers.c.name, numbers.c.value).where(*mine, numbers.c.job.in_(alone))
     found: dict[str, dict[str, float]] = {}
     for job, name, value in connection.execute(query):
         found.setdefault(job, {})[name] = value

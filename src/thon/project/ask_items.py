@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Select, and_, func, null, select, tuple_
 
 from thon.base.errors import InputError
 from thon.project.ask import Row, read_condition
-from thon.project.tables import items, numbers
+from thon.project.tables import items, jobs, numbers
 
 MOST = 500
 """Items in one answer."""
@@ -57,18 +57,27 @@ def items_of(connection: Connection, project: str, job: str, which: Which, order
     Raises:
         InputError: A condition cannot be understood.
     """
-    own = order.sort in SORTABLE
-    key = items.c[order.sort] if own else numbers.c.value
-    query = select(items, key.label("key"))
-    if not own:
-        same = and_(numbers.c.project == items.c.project, numbers.c.job == items.c.job, numbers.c.item == items.c.item)
-        query = query.join(numbers, and_(same, numbers.c.name == order.sort), isouter=True)
-    query = query.where(*_fits(project, job, which))
-    if order.after is not None:
-        query = query.where(_follows(key, order.after, down=order.down))
-    last = [] if own else [key.is_(None)]
-    query = query.order_by(*last, key.desc() if order.down else key.asc(), items.c.item.asc())
-    return [dict(row) for row in connection.execute(query.offset(order.offset).limit(min(limit, MOST))).mappings()]
+    limit = min(limit, MOST)
+    fits = _fits(project, job, which)
+    if order.sort in SORTABLE:
+        return _page(connection, select(items, items.c[order.sort].label("key")).where(*fits), order, limit)
+    same = and_(numbers.c.project == items.c.project, numbers.c.job == items.c.job, numbers.c.item == items.c.item)
+    # Named by the number's own columns, so that its index gives the order.
+    own = (numbers.c.project == project, numbers.c.job == job, numbers.c.name == order.sort)
+    having = select(items, numbers.c.value.label("key")).join(numbers, same).where(*own, *fits)
+    rows = [] if _is_past(order) else _page(connection, having, order, limit)
+    if len(rows) == limit:
+        return rows
+    lacking = select(items, null().label("key")).where(*fits, ~select(numbers.c.item).where(*own, same).exists())
+    left_out = 0 if rows or order.after is not None else _count(connection, having)
+    rest = replace(
+        order,
+        sort="item",
+        down=False,
+        after=(order.after[1], order.after[1]) if order.after is not None and _is_past(order) else None,
+        offset=max(0, order.offset - left_out) if not rows else 0,
+    )
+    return rows + _page(connection, lacking, rest, limit - len(rows))
 
 
 def count_items(connection: Connection, project: str, job: str, which: Which) -> int:
@@ -83,8 +92,10 @@ def count_items(connection: Connection, project: str, job: str, which: Which) ->
 
 def item_states(connection: Connection, project: str, job: str) -> dict[str, int]:
     """How many items of a job are in each state."""
-    query = select(items.c.state, func.count()).where(items.c.project == project, items.c.job == job)
-    return {row[0]: int(row[1]) for row in connection.execute(query.group_by(items.c.state))}
+    query = select(jobs.c["items"], jobs.c.done, jobs.c.failed).where(jobs.c.project == project, jobs.c.job == job)
+    row = connection.execute(query).first()
+    counts = {} if row is None else {"done": row[1], "failed": row[2], "waiting": row[0] - row[1] - row[2]}
+    return {state: count for state, count in counts.items() if count}
 
 
 def number_names(connection: Connection, project: str, job: str) -> list[str]:
@@ -149,11 +160,25 @@ def _fits(project: str, job: str, which: Which) -> list[ColumnElement[bool]]:
     return found
 
 
-def _follows(key: Any, after: tuple[Any, str], *, down: bool) -> ColumnElement[bool]:
+def _page(connection: Connection, query: Select[Any], order: Order, limit: int) -> list[Row]:
+    key: Any = numbers.c.value if order.sort not in SORTABLE else items.c[order.sort]
+    name = items.c.item if order.sort in SORTABLE else numbers.c.item
+    if order.after is not None:
+        query = query.where(_follows(key, name, order.after, down=order.down))
+    query = query.order_by(*((key.desc(), name.desc()) if order.down else (key.asc(), name.asc())))
+    return [dict(row) for row in connection.execute(query.offset(order.offset).limit(limit)).mappings()]
+
+
+def _count(connection: Connection, query: Select[Any]) -> int:
+    return int(connection.execute(select(func.count()).select_from(query.subquery())).scalar_one())
+
+
+def _is_past(order: Order) -> bool:
+    """Whether the page begins among the items that have no such number, which come last."""
+    return order.after is not None and order.after[0] is None
+
+
+def _follows(key: Any, name: Any, after: tuple[Any, str], *, down: bool) -> ColumnElement[bool]:
     """What comes after an item in the order of the key, and of the names where that is the same."""
     value, item = after
-    if value is None:
-        return and_(key.is_(None), items.c.item > item)
-    if not down:
-        return or_(tuple_(key, items.c.item) > tuple_(value, item), key.is_(None))
-    return or_(key < value, and_(key == value, items.c.item > item), key.is_(None))
+    return tuple_(key, name) < tuple_(value, item) if down else tuple_(key, name) > tuple_(value, item)

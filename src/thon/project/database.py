@@ -24,7 +24,7 @@ from thon.project.project import Project
 from thon.project.tables import metadata
 
 FOLDER = ".thon"
-NEWEST = "0002"
+NEWEST = "0003"
 """The last of the migrations."""
 
 NETWORK = frozenset({"nfs", "nfs4", "lustre", "gpfs", "beegfs", "cifs", "smb3", "ceph", "fuse.sshfs", "9p", "panfs"})

@@ -21,9 +21,13 @@ from thon.project.database import DamagedError, Place, connect, place_of, prepar
 from thon.project.index import PATIENCE, Index, is_read_only, lock_file, remove_index
 from thon.project.lock import OwnerLock
 from thon.project.project import Project
+from thon.project.reading import LARGE, read_apart
 from thon.project.rows import lines_size, stamp_of
 
 Say = Callable[[str], None]
+
+Stamps = dict[str, tuple[str, int]]
+"""What changes whenever a job folder does, by the folder's name."""
 
 
 class KeptIndex:
@@ -47,7 +51,7 @@ class KeptIndex:
             place = Place(f"sqlite:///{file}", file)
         self._index = Index(project, connect(place), place)
         self._changing = threading.Lock()
-        self._seen: dict[str, tuple[str, int]] = {}
+        self._seen: Stamps = {}
         self._number: int | None = None
         self._bad = True
         self.refresh(wait=PATIENCE)
@@ -83,6 +87,8 @@ class KeptIndex:
             if now == self._seen and not self._bad:
                 return False
             try:
+                if self._scratch is None and _bytes_of(self.project, now, self._seen) > LARGE:
+                    read_apart(self.project)
                 with self._owning(wait):
                     self._follow()
             except StoreError as error:
@@ -126,9 +132,16 @@ class KeptIndex:
         return file.stat().st_ino if file is not None and file.exists() else None
 
 
-def _stamps(project: Project) -> dict[str, tuple[str, int]]:
+def _stamps(project: Project) -> Stamps:
     """What changes whenever a job folder does."""
     return {folder.path.name: (_stamp(folder), lines_size(folder)) for folder in project.jobs()}
+
+
+def _bytes_of(project: Project, now: Stamps, seen: Stamps) -> int:
+    """Bytes of the records that have changed."""
+    changed = [name for name, (stamp, _) in now.items() if seen.get(name, ("", 0))[0] != stamp]
+    files = [project.root / name / "job.json" for name in changed]
+    return sum(file.stat().st_size for file in files if file.exists())
 
 
 def _stamp(folder: JobFolder) -> str:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from thon.base.errors import InputError, StoreError
 from thon.job.folder import storing, write_whole
@@ -29,6 +29,8 @@ _TAG = re.compile(r"[\w.+-]{1,40}$")
 class Note(BaseModel):
     """A note."""
 
+    model_config = ConfigDict(frozen=True)
+
     text: str
     by: str = ""
     at: str = ""
@@ -37,10 +39,12 @@ class Note(BaseModel):
 class Notes(BaseModel):
     """What people wrote on a job."""
 
+    model_config = ConfigDict(frozen=True)
+
     title: str = ""
     """What people call it; empty for the title of its type."""
-    tags: list[str] = []
-    notes: list[Note] = []
+    tags: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
     by: str = ""
     """Who changed anything last."""
     changed: str = ""
@@ -56,7 +60,7 @@ def notes_of(folder: Path) -> Notes:
     """What is written on the job in a folder; nothing where the file cannot be understood."""
     file = folder / NOTES
     try:
-        return _read(file, file.stat().st_mtime_ns).model_copy(deep=True)
+        return _read(file, file.stat().st_mtime_ns)
     except OSError:
         return Notes()
 
@@ -94,10 +98,10 @@ def write_on(
         tags = dict.fromkeys((*(tag for tag in notes.tags if tag not in remove), *add))
         if len(tags) > MOST_TAGS:
             raise InputError("too many tags", got=len(tags), expected=f"{MOST_TAGS} at most")
-        notes.tags, notes.title = list(tags), notes.title if title is None else title.strip()
-        notes.by, notes.changed = user_name(), now()
-        if note is not None:
-            notes.notes.append(Note(text=note.strip(), by=notes.by, at=notes.changed))
+        by, at = user_name(), now()
+        written = () if note is None else (Note(text=note.strip(), by=by, at=at),)
+        called = notes.title if title is None else title.strip()
+        notes = Notes(title=called, tags=tuple(tags), notes=(*notes.notes, *written), by=by, changed=at)
         with storing(folder):
             write_whole(folder / NOTES, notes.model_dump_json(indent=1).encode() + b"\n")
     return notes

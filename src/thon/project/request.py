@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ class Request:
         settings: How to run it.
         source: Module of the job type.
         command: What was typed.
+        after: Jobs to wait for besides those that its inputs come from.
     """
 
     spec: JobSpec
@@ -44,6 +45,7 @@ class Request:
     settings: RunSettings
     source: str = ""
     command: str = ""
+    after: Sequence[str] = ()
 
 
 def draft(project: Project, request: Request) -> JobRecord:
@@ -65,6 +67,7 @@ def draft(project: Project, request: Request) -> JobRecord:
         software=software(),
         user=user_name(),
         command=request.command,
+        after=list(request.after),
         created=now(),
     )
 

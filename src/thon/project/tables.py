@@ -155,6 +155,7 @@ numbers = Table(
     *_key("job", "name", "item"),
     Column("value", Double, nullable=False),
     Index("numbers_value", "project", "name", "value"),
+    Index("numbers_order", "project", "job", "name", "value", "item"),
     sqlite_with_rowid=False,
 )
 """Numbers of the records that items yielded, such as a resolution."""

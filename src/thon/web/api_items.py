@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 from typing import Annotated, Any
 
 from annotated_types import Ge, Le
@@ -11,6 +12,7 @@ from fastapi import APIRouter, Query
 from pydantic import Field
 
 from thon.base.errors import InputError
+from thon.job.folder import JobFolder
 from thon.project.ask_items import (
     MOST,
     SORTABLE,
@@ -55,7 +57,8 @@ class ItemQuery(Asked):
 @router.get("/projects/{project}/jobs/{job}/items")
 def list_items(served: ServedProject, job: str, query: Annotated[ItemQuery, Query()]) -> ItemPage:
     """Some items of a job."""
-    number = number_of(served.job(job))
+    folder = served.job(job)
+    number = number_of(folder)
     with served.index.reading() as connection:
         place = (connection, served.project.id, number)
         names = number_names(*place)
@@ -68,7 +71,11 @@ def list_items(served: ServedProject, job: str, query: Annotated[ItemQuery, Quer
         total = count_items(*place, which) if query.state or query.find or query.where else sum(states.values())
         values = numbers_of_items(*place, [row["item"] for row in rows])
     items = [
-        ItemOut(**{name: row[name] for name in ItemOut.model_fields if name in row}, numbers=values[row["item"]])
+        ItemOut(
+            **{name: row[name] for name in ItemOut.model_fields if name in row},
+            numbers=values[row["item"]],
+            tile=_tile(folder, row["item"]),
+        )
         for row in rows
     ]
     more = len(rows) == query.limit
@@ -112,6 +119,15 @@ def list_previews(served: ServedProject, job: str, item: str) -> list[FileOut]:
         )
         for path in found
     ]
+
+
+def _tile(folder: JobFolder, item: str) -> str | None:
+    """The first picture of an item."""
+    try:
+        names = sorted(name for name in os.listdir(folder.path / "previews" / item) if name.endswith(".png"))
+    except OSError:
+        return None
+    return f"previews/{item}/{names[0]}" if names else None
 
 
 def _told(key: Any, item: str) -> str:

@@ -141,7 +141,7 @@ def _detail(served: Served, card: Card) -> JobDetail:
         outputs = {row[0]: row[1] for row in reversed(first)}
     more: dict[str, Any] = {name: card.row[name] for name in ("seed", "version", "source_commit")}
     more |= {"options": json.loads(card.row["options"] or "{}"), "runs": rows, "children": children}
-    more |= {"written": notes_of(folder.path).notes, "asked": asked_of(folder) is not None}
+    more |= {"written": list(notes_of(folder.path).notes), "asked": asked_of(folder) is not None}
     return JobDetail(**card_values(card), **more, live=folder.items_file.exists(), outputs=outputs)
 
 

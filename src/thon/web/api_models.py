@@ -520,7 +520,7 @@ def card_values(card: Card) -> dict[str, Any]:
         "left": card.left,
         "parents": list(card.parents),
         "tile": card.tile,
-        "tags": card.notes.tags,
+        "tags": list(card.notes.tags),
         "notes": len(card.notes.notes),
         "final": card.final,
         "numbers": card.numbers,

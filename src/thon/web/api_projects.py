@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import itertools
-from typing import Annotated, Literal
+import sqlite3
+import threading
+from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Le
 from fastapi import APIRouter, Query
 from sqlalchemy import func, select
 
-from thon.base.errors import ThonError
+from thon.base.errors import InputError, ThonError
 from thon.project.ask import ask, costs
 from thon.project.tables import jobs, links
 from thon.web.api_models import CostOut, Edge, Graph, NewProject, ProjectOut, Rows, job_out
@@ -17,6 +19,9 @@ from thon.web.cards import cards_of
 from thon.web.site import Served, ServedProject, ServedSite, Site
 
 router = APIRouter(tags=["projects"])
+
+SECONDS = 20.0
+"""How long a question in SQL may take, s."""
 
 
 @router.get("/projects")
@@ -66,11 +71,19 @@ def ask_sql(
     query: Annotated[str, Query(max_length=10_000)],
     limit: Annotated[int, Ge(1), Le(10_000)] = 1000,
 ) -> Rows:
-    """Ask the index in SQL; nothing can be changed by it."""
+    """Ask the index in SQL; nothing can be changed by it, and what takes too long is given up."""
     with served.index.reading() as connection:
-        columns, rows = ask(connection, query)
-        given = [list(row) for row in itertools.islice(rows, limit + 1)]
-        connection.connection.invalidate()  # what was asked may not have been read to its end
+        raw: Any = connection.connection.driver_connection
+        watch = threading.Timer(SECONDS, raw.interrupt if hasattr(raw, "interrupt") else raw.cancel)
+        watch.start()
+        try:
+            columns, rows = ask(connection, query)
+            given = [list(row) for row in itertools.islice(rows, limit + 1)]
+        except sqlite3.OperationalError as error:
+            raise InputError("the index cannot answer", got=error, mend="ask for less") from error
+        finally:
+            watch.cancel()
+            connection.connection.invalidate()  # what was asked may not have been read to its end
     return Rows(columns=columns, rows=given[:limit], more=len(given) > limit)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncGenerator
 from pathlib import Path
+from typing import Any
 
 from fastapi import FastAPI, Security
 from fastapi.concurrency import run_in_threadpool
@@ -95,7 +96,8 @@ def create_app(
     app.include_router(login.router)
     app.include_router(hub_login)
     # The guard looks at the token; this lets the API's document say that one is needed.
-    documented = {"responses": faults.RESPONSES, "dependencies": [Security(HTTPBearer(auto_error=False))]}
+    bearer = Security(HTTPBearer(auto_error=False))
+    documented: dict[str, Any] = {"responses": faults.RESPONSES, "dependencies": [bearer]}
     for module in ROUTES:
         app.include_router(module.router, prefix=API, **documented)
     app.include_router(views, **documented)

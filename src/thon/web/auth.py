@@ -165,6 +165,7 @@ class Guard:
         if self.doorkeeper.login is not None and _wants_page(request):
             query = urlencode({"next": _clean(request)})
             return RedirectResponse(f"{self.doorkeeper.base_path}{self.doorkeeper.login}?{query}", 303)
+        request.state.stranger = True
         mend = "open the URL that `thon serve` printed, with its token"
         return tell(request, 403, Fault(what="whoever asks this must log in", mend=mend))
 

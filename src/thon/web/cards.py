@@ -158,8 +158,10 @@ def _surroundings(served: Served) -> _Surroundings:
 
 def _card(served: Served, row: Row, before: set[str], numbers: dict[str, float], around: _Surroundings) -> Card:
     folder = JobFolder(served.project.root / row["folder"])
-    state = state_of(folder, row["state"])
     standing = around.standings.get(row["job"])
+    # On another machine a job holds a lock that cannot be seen from here everywhere.
+    is_known = row["state"] == "running" and standing is not None and standing.state == "running"
+    state = "running" if is_known else state_of(folder, row["state"])
     if state in ("waiting", "held"):
         before = before | _awaited(folder)
     progress, left = _progress(folder, row) if state == "running" else (_done(row), None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import platform
 import secrets
@@ -19,14 +18,12 @@ from thon.job.hardware import user_name
 from thon.web.app import create_app
 from thon.web.auth import Doorkeeper
 from thon.web.hub import LOGIN, hub_of
+from thon.web.memory import give_back, share_heaps
 from thon.web.picture import picture
 from thon.web.site import Site
 
 TOKEN = "THON_TOKEN"
 """Environment variable with the token, which other users cannot read as they can the command."""
-
-M_ARENA_MAX = -8
-"""Of glibc's `mallopt`."""
 
 ANY = "*"
 LOCAL = ("127.0.0.1", "localhost", "::1")
@@ -62,9 +59,7 @@ def command_serve(
 
     The URL that is printed has a token in it, which lets in whoever has it. Nobody else may see anything.
     """
-    # Threads share two heaps: a heap for each would hold on to memory that nobody uses.
-    if (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)) is not None:
-        mallopt(M_ARENA_MAX, 2)
+    share_heaps()
     path = Path(folder)
     if not path.is_dir():
         raise InputError("no such folder", path=path, expected="a project, or a folder of projects")
@@ -80,6 +75,7 @@ def command_serve(
     try:
         site.start()
         app = create_app(site, token=token, base_path=base, doorkeeper=doorkeeper, hub=hub)
+        give_back()
         _tell(path, host, listener.getsockname()[1], f"{base}/?token={token}" if hub is None else f"{base}/")
         config = uvicorn.Config(
             app,

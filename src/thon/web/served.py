@@ -19,6 +19,7 @@ from thon.project.lock import OwnerLock
 from thon.project.project import Project
 from thon.web.faults import AbsentError, RefusedError
 from thon.web.feed import Feed
+from thon.web.memory import give_back
 from thon.web.runner import Runner
 
 SERVER = "server"
@@ -57,6 +58,7 @@ class Served:
         self.feed = Feed()
         self._remarks: list[str] = []
         self._looked, self._seen, self._picture = 0.0, dict[str, Any](), picture
+        self._fresh = True
         self._over = threading.Event()
         with contextlib.ExitStack() as stack:
             if not self.read_only:
@@ -118,13 +120,14 @@ class Served:
     def changed(self) -> None:
         """Something was asked for or written: see it at once."""
         self.refresh()
+        self._fresh = True
         if self.runner is not None:
             self.runner.wake()
 
     def refresh(self) -> None:
         """Bring the index up to date with the folders; where it cannot be, the old one stays, and a remark says so."""
         try:
-            self.index.refresh()
+            self._fresh = self.index.refresh() or self._fresh
         except (ThonError, OSError) as error:
             self.remark(str(error))
 
@@ -143,10 +146,14 @@ class Served:
 
     def _keep(self) -> None:
         """Follow the folders while somebody looks; in a thread of its own."""
-        live = None
+        live, idle = None, True
         while not self._over.wait(LOOK):
             if not self.feed.listeners and time.monotonic() - self._looked > LOOKED:
+                if not idle:
+                    give_back()
+                idle = True
                 continue
+            idle = False
             self.refresh()
             if not self.feed.listeners:
                 continue
@@ -156,6 +163,10 @@ class Served:
 
     def _follow_jobs(self) -> None:
         """Tell those who look which jobs stand otherwise than before."""
+        busy = self.scheduler is not None and bool(self.scheduler.status())
+        if not (self._fresh or busy or any(told["state"] == "running" for told in self._seen.values())):
+            return
+        self._fresh = False
         now = self._picture(self)
         for job, told in now.items():
             if self._seen.get(job) != told:

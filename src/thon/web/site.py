@@ -56,7 +56,7 @@ class Site:
         picture: Picture = lambda served: {},
         say: Say = lambda text: None,
     ):
-        self.folder, self.run, self.say = folder.absolute(), run, say
+        self.folder, self.run, self.say = folder.resolve(), run, say
         self.single = (self.folder / MARK).exists()
         self.desk = Desk()
         around = self.folder.parent if self.single else self.folder

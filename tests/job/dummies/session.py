@@ -9,7 +9,7 @@ session = chain(
     "double-sample",
     "gather-samples",
     "refine-batch",
-    name="session",
+    name="watch-samples",
     title="Session",
     stage="test",
     doc=__doc__,

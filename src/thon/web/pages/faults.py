@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastapi import Request
 from fastapi.responses import Response
 
@@ -18,4 +20,7 @@ ADVICE = {
 
 def fault_page(request: Request, status: int, fault: Fault) -> Response:
     """The page that tells of a fault."""
-    return page(request, "error.html", http_status=status, code=status, fault=fault, advice=ADVICE.get(status, ""))
+    context: dict[str, Any] = {"code": status, "fault": fault, "advice": ADVICE.get(status, "")}
+    # Who is not logged in can do so here, and goes on to what was wanted.
+    context |= {"stranger": getattr(request.state, "stranger", False), "wanted": request.url.path}
+    return page(request, "error.html", http_status=status, **context)

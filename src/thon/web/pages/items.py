@@ -8,7 +8,7 @@ from sqlalchemy import Connection, select
 
 from thon.project.ask import Row
 from thon.project.ask_items import SORTABLE, Order, Which, count_items, items_of, number_names
-from thon.project.tables import results
+from thon.project.tables import items, results
 from thon.web.served import Served
 
 ROWS = 100
@@ -51,6 +51,12 @@ def page_of(served: Served, job: str, which: Which, sort: str, at: int) -> Page:
         order = Order(column if known else "item", known and sort.startswith("-"), None, at)
         rows = items_of(connection, project, job, which, order, ROWS)
     return Page(rows, total, at, names)
+
+
+def state_of_item(connection: Connection, project: str, job: str, item: str) -> str:
+    """How an item stands: "done", "failed", or "waiting" where nothing is known of it."""
+    mine = (items.c.project == project, items.c.job == job, items.c.item == item)
+    return connection.execute(select(items.c.state).where(*mine)).scalar() or "waiting"
 
 
 def results_of_item(connection: Connection, project: str, job: str, item: str) -> list[tuple[str, str]]:

@@ -21,11 +21,12 @@ from thon.project.ask_items import Which, numbers_of_items
 from thon.project.history import ancestors
 from thon.project.tables import inputs, jobs, links, runs
 from thon.web.cards import Card, card_of, tail
-from thon.web.pages.items import page_of, results_of_item
+from thon.web.pages.items import page_of, results_of_item, state_of_item
 from thon.web.pages.listing import list_folder
 from thon.web.pages.new import lanes_of
 from thon.web.pages.render import page
 from thon.web.pages.told_options import Told, tell_options
+from thon.web.pages.types import known_types
 from thon.web.served import Served
 from thon.web.site import ServedProject
 
@@ -85,12 +86,12 @@ def _item(served: Served, folder: JobFolder, job: str, item: str) -> dict[str, A
     """What is shown of one item."""
     with served.index.reading() as connection:
         values = numbers_of_items(connection, served.project.id, job, [item])[item]
+        state = state_of_item(connection, served.project.id, job, item)
         main = results_of_item(connection, served.project.id, job, item)
     pictures = [str(path.relative_to(folder.path)) for path in _pictures(folder, item)]
     log = f"errors/{item}.log"
-    return {"shown": {"values": values, "main": main, "pictures": pictures, "folder": str(folder.outputs / item)}} | {
-        "error_log": log if (folder.path / log).exists() else ""
-    }
+    shown = {"state": state, "values": values, "main": main, "pictures": pictures}
+    return {"shown": shown, "error_log": log if (folder.path / log).exists() else ""}
 
 
 def _pictures(folder: JobFolder, item: str) -> list[Path]:
@@ -104,7 +105,8 @@ def _options(served: Served, folder: JobFolder, card: Card) -> dict[str, Any]:
     record = record_of(folder)
     told: list[Told] = tell_options(served, card.row["type"], json.loads(card.row["options"] or "{}"))
     settings = record.settings.model_dump() if record is not None else {"seed": card.row["seed"]}
-    return {"told": told, "settings": settings}
+    pending = bool(told) and not any(one.known for one in told) and card.row["type"] in known_types()
+    return {"told": told, "settings": settings, "pending": pending}
 
 
 def _inputs(served: Served, folder: JobFolder, card: Card) -> dict[str, Any]:

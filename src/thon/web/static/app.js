@@ -14,6 +14,25 @@ document.getElementById("theme").addEventListener("click", () => {
   document.dispatchEvent(new CustomEvent("theme"));
 });
 
-if (document.querySelector("[data-view]")) import("./viewers/index.js").then(({ mount }) => {
-  for (const element of document.querySelectorAll("[data-view]")) mount(element, JSON.parse(element.dataset.view));
-});
+if (document.querySelector("[data-view]")) import("./viewers/index.js").then(({ mountAll }) => mountAll());
+
+// What grows is shown from its end, unless somebody has gone back in it.
+const wentBack = new WeakSet();
+
+function follow() {
+  for (const place of document.querySelectorAll("[data-follow]")) {
+    if (!wentBack.has(place)) place.scrollTop = place.scrollHeight;
+  }
+}
+
+document.addEventListener(
+  "scroll",
+  ({ target }) => {
+    if (!target.dataset || target.dataset.follow === undefined) return;
+    if (target.scrollTop + target.clientHeight < target.scrollHeight - 20) wentBack.add(target);
+    else wentBack.delete(target);
+  },
+  true,
+);
+document.addEventListener("refreshed", follow);
+follow();

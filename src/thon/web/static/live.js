@@ -6,11 +6,11 @@ import { refresh } from "./refresh.js";
 import { element } from "./words.js";
 
 const EVERY = 4000; // ms
-const BIN = 300; // s over which throughput is counted
+const BINS = [30, 60, 120, 300, 600, 1800, 3600]; // s over which throughput is counted
 const USUAL = [
   ["motion", /(^|\.)total/],
   ["ctf-fit", /(^|\.)resolution$/],
-  ["ctf-fit", /(^|\.)defocus_u$/],
+  ["ctf-fit", /(^|\.)ctf\.defocus_u$/],
   ["ctf-fit", /(^|\.)ice_ring$/],
   ["align-tilts", /residual/],
 ];
@@ -54,12 +54,14 @@ function size(body) {
 function throughput() {
   const steps = [...new Set(points.map((point) => point.step))];
   if (!points.length) return;
-  const first = Math.floor(points[0].time / BIN) * BIN;
-  const count = Math.floor((points[points.length - 1].time - first) / BIN) + 1;
-  const starts = Array.from({ length: count }, (_, k) => first + k * BIN);
+  const [start, end] = [points[0].time, points[points.length - 1].time];
+  const bin = BINS.find((one) => one * 30 > end - start) ?? BINS[BINS.length - 1];
+  const first = Math.floor(start / bin) * bin;
+  const count = Math.floor((end - first) / bin) + 1;
+  const starts = Array.from({ length: count }, (_, k) => first + k * bin);
   const columns = steps.map((step) => {
     const column = new Array(count).fill(0);
-    for (const point of points) if (point.step === step) column[Math.floor((point.time - first) / BIN)] += 3600 / BIN;
+    for (const point of points) if (point.step === step) column[Math.floor((point.time - first) / bin)] += 3600 / bin;
     return column;
   });
   const data = [starts, ...columns];

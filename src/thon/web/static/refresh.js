@@ -4,6 +4,7 @@ import { page } from "./api.js";
 
 const QUIET = 1000; // between two looks, ms
 const SLOW = 5000; // between two looks while no events come, ms
+const SOON = 1500; // before a look at what is still being found out (data-pending), ms
 
 let last = 0;
 let planned = 0;
@@ -32,6 +33,10 @@ function openMenu() {
   return at && at.matches("select, input:not([type=search]), textarea") ? at : null;
 }
 
+function lookAgain() {
+  if (document.querySelector("[data-pending]")) setTimeout(() => refresh().then(lookAgain), SOON);
+}
+
 function plan() {
   if (planned || document.hidden) return;
   planned = setTimeout(() => {
@@ -39,6 +44,8 @@ function plan() {
     refresh();
   }, Math.max(0, last + QUIET - Date.now()));
 }
+
+lookAgain();
 
 if (page.api && document.querySelector("[data-live]")) {
   const events = new EventSource(`${page.api}/events`);

@@ -10,7 +10,7 @@ async function show() {
   asked = new AbortController();
   const result = document.getElementById("result");
   const place = document.getElementById("views");
-  if (!result || !place) return;
+  if (!result || !place || result.dataset.state !== "done") return;
   const { mount, unmount } = await import("./viewers/index.js");
   try {
     const found = await get(result.dataset.views, asked.signal);
@@ -61,10 +61,13 @@ document.addEventListener("click", (event) => {
   go(link.href).catch(complain);
 });
 
-// A job that had yielded nothing when the page was loaded may have done so by now.
+// What was not done when the page was loaded may be done by now.
 document.addEventListener("refreshed", (event) => {
+  const before = document.getElementById("result");
   const now = event.detail.getElementById("result");
-  if (now?.dataset.name && !document.getElementById("result")?.dataset.name) location.reload();
+  if (!now?.dataset.name) return;
+  if (!before) location.reload();
+  else if (now.dataset.name === before.dataset.name && now.dataset.state !== before.dataset.state) go(location.href, false).catch(complain);
 });
 
 addEventListener("popstate", () => go(location.href, false).catch(complain));

@@ -15,7 +15,7 @@ class Cache(Generic[Value]):
     """Keeps what was asked for last; two threads that ask for the same at once wait for one answer.
 
     Args:
-        limit: Bytes that all values together may take.
+        limit: Bytes that all values together may take; the newest is kept whatever its size.
         size: Bytes of one value.
     """
 
@@ -57,7 +57,7 @@ class Cache(Generic[Value]):
         for key in list(self._sizes.keys() - self._kept.keys()):
             del self._sizes[key]
         total = sum(self._sizes.values())
-        for key in [key for key in self._kept if key in self._sizes]:
+        for key in [key for key in self._kept if key in self._sizes][:-1]:
             if total <= self.limit:
                 return
             total -= self._sizes.pop(key)

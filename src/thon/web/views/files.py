@@ -24,13 +24,17 @@ router = APIRouter()
 
 JOB = "/api/v1/projects/{project}/jobs/{job}"
 
-IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".gif")
+IMAGES = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp", ".gif": "gif"}
 TABLES = (".star", ".csv", ".tsv", ".jsonl", ".tlt", ".xf", ".xtilt", ".defocus", ".aln")
 TEXTS = (".txt", ".log", ".md", ".json", ".yaml", ".toml", ".mdoc", ".com", ".xml", ".sh", ".box", ".html")
 VOLUMES = (".mrc", ".mrcs", ".st", ".rec", ".map", ".ccp4", ".ali")
 
 MOST = 500
 """Files that are listed."""
+
+_KINDS = ["application/octet-stream", *(f"image/{name}" for name in IMAGES.values())]
+FILES: dict[int | str, dict[str, Any]] = {200: {"content": {kind: {} for kind in _KINDS}}}
+"""What the route of files says of itself."""
 
 LEVELS: dict[str, tuple[str, ...]] = {
     "all": (),
@@ -52,7 +56,7 @@ def views(request: Request, served: ServedProject, found: FoundItem) -> list[dic
         shown.insert(-1, {"kind": "iterations", "title": "Convergence"})
     listed = list(_listed(found.outputs))
     if listed:
-        shown.append({"kind": "files", "title": "Files", "entries": listed})
+        shown.append({"kind": "files", "title": "Files of this item", "entries": listed})
     return [view | place | {"url": url} for view in shown]
 
 
@@ -71,13 +75,14 @@ def text(found: FoundItem, source: Source, limit: Annotated[int, Ge(1), Le(4 << 
     return {"name": path.name, "text": shown, "bytes": size, "whole": size <= limit}
 
 
-@router.get(f"{ITEM}/file", response_class=FileResponse)
+@router.get(f"{ITEM}/file", response_class=FileResponse, responses=FILES)
 def file(found: FoundItem, source: Source, inline: bool = False) -> FileResponse:
     """A file that the record names, or one of the item's folder, as it is."""
     path = found.file(source)
     # Pictures alone are shown in place: anything else, such as a page with scripts, is only ever saved.
     shown = inline and path.suffix.lower() in IMAGES
-    return FileResponse(path, filename=path.name, content_disposition_type="inline" if shown else "attachment")
+    kind, place = (None, "inline") if shown else ("application/octet-stream", "attachment")
+    return FileResponse(path, filename=path.name, media_type=kind, content_disposition_type=place)
 
 
 @router.get(f"{JOB}/loglines")
@@ -125,7 +130,7 @@ def _listed(folder: Path) -> Iterator[dict[str, Any]]:
 
 def _kind(path: Path) -> str:
     suffix = path.suffix.lower()
-    kinds = {"image": IMAGES, "table": TABLES, "text": TEXTS, "volume": VOLUMES}
+    kinds = {"image": tuple(IMAGES), "table": TABLES, "text": TEXTS, "volume": VOLUMES}
     return next((kind for kind, suffixes in kinds.items() if suffix in suffixes), "other")
 
 

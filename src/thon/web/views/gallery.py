@@ -19,7 +19,7 @@ from thon.formats.particle_images import ParticleImages, ParticleMicrographs
 from thon.web.faults import AbsentError
 from thon.web.views.cache import Cache
 from thon.web.views.open_files import opened
-from thon.web.views.pictures import AskedContrast, Contrast, Tone, mean_blocks, picture, to_eight_bits
+from thon.web.views.pictures import PICTURE, AskedContrast, Contrast, Tone, mean_blocks, picture, to_eight_bits
 from thon.web.views.pyramid import low_pass
 from thon.web.views.records import ITEM, FoundItem, Item, class_volumes, plain
 from thon.web.views.table_rows import AskedRows, chosen_rows, table_of
@@ -56,7 +56,7 @@ def classes(found: FoundItem) -> dict[str, Any]:
     )
 
 
-@router.get(f"{ITEM}/classes/sheet/{{page}}.{{kind}}", response_class=Response)
+@router.get(f"{ITEM}/classes/sheet/{{page}}.{{kind}}", response_class=Response, responses=PICTURE)
 def class_sheet(found: FoundItem, page: Page, kind: str, contrast: AskedContrast, smooth: Smooth = 0.0) -> Response:
     """A sheet of class averages, or of projections of classes' maps along z, in the order of their numbers."""
     _, pixel_size = _class_shape(found)
@@ -73,7 +73,7 @@ def particles(found: FoundItem, asked: AskedRows) -> dict[str, Any]:
     return plain({"total": len(known), **_layout(len(rows), (group.box, group.box), group.pixel_size)})
 
 
-@router.get(f"{ITEM}/particles/sheet/{{page}}.{{kind}}", response_class=Response)
+@router.get(f"{ITEM}/particles/sheet/{{page}}.{{kind}}", response_class=Response, responses=PICTURE)
 def particle_sheet(
     found: FoundItem, page: Page, kind: str, contrast: AskedContrast, asked: AskedRows, smooth: Smooth = 0.0
 ) -> Response:
@@ -133,8 +133,8 @@ def _layout(count: int, shape: tuple[int, int], pixel_size: float) -> dict[str, 
 
 
 def _on_page(page: int, count: int) -> slice:
-    if page * SHEET >= max(count, 1):
-        raise AbsentError("there is no such sheet", got=page, expected=f"0 to {(count - 1) // SHEET}")
+    if page * SHEET >= count:
+        raise AbsentError("there is no such sheet", got=page, expected=f"{-(-count // SHEET)} sheets")
     return slice(page * SHEET, (page + 1) * SHEET)
 
 

@@ -13,7 +13,7 @@ from thon.data.micrograph import Micrograph
 from thon.data.tilt_series import TiltSeries
 from thon.data.volume import Volume
 from thon.web.views.open_files import opened
-from thon.web.views.pictures import AskedContrast, picture, to_eight_bits
+from thon.web.views.pictures import PICTURE, AskedContrast, picture, to_eight_bits
 from thon.web.views.pyramid import TILE, Pyramid, image_pyramid, smoothed_pyramid
 from thon.web.views.records import ITEM, FoundItem, Item, Source, neighbours, plain
 
@@ -61,7 +61,7 @@ def image(found: FoundItem, asked: AskedImage, source: Source = "path") -> dict[
     )
 
 
-@router.get(f"{ITEM}/tiles/{{level}}/{{row}}/{{column}}.{{kind}}", response_class=Response)
+@router.get(f"{ITEM}/tiles/{{level}}/{{row}}/{{column}}.{{kind}}", response_class=Response, responses=PICTURE)
 def tile(
     asked: AskedImage,
     level: Annotated[int, Ge(0)],
@@ -76,7 +76,7 @@ def tile(
     return picture(to_eight_bits(values, pyramid.tone(level).limits(contrast)), kind)
 
 
-@router.get(f"{ITEM}/thumbnail.{{kind}}", response_class=Response)
+@router.get(f"{ITEM}/thumbnail.{{kind}}", response_class=Response, responses=PICTURE)
 def thumbnail(asked: AskedImage, kind: str, contrast: AskedContrast) -> Response:
     """The whole image, at most 512 pixels wide and high."""
     pyramid, _ = asked

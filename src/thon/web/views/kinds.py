@@ -29,7 +29,7 @@ def views_of(record: Any) -> list[View]:
     """The viewers of a record, the one that people want first at the front."""
     views = [view for kind, make in _MAKERS if isinstance(record, kind) for view in make(record)]
     facts = facts_of(record)
-    return [*views, {"kind": "facts", "title": "Numbers", "facts": facts}] if facts else views
+    return [*views, {"kind": "facts", "title": "Record", "facts": facts}] if facts else views
 
 
 def _micrograph(record: Micrograph, source: str = "") -> Iterator[View]:

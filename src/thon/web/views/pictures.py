@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 from annotated_types import Ge, Le
@@ -19,7 +19,7 @@ from pydantic import AllowInfNan
 from thon.formats.png import MAD_TO_SIGMA
 from thon.web.faults import AbsentError
 
-SAMPLE = 1 << 14
+SAMPLE = 1 << 12
 """Pixels by which grey values are chosen."""
 
 STANDS_OUT = 1.8
@@ -29,6 +29,9 @@ QUALITY = 90
 """Of JPEG, in which tiles and slices are sent: noise does not compress otherwise."""
 
 KINDS = {"jpg": "image/jpeg", "png": "image/png"}
+
+PICTURE: dict[int | str, dict[str, Any]] = {200: {"content": {kind: {} for kind in KINDS.values()}}}
+"""What routes that answer with pictures say of themselves."""
 
 FRESH = "private, max-age=3600"
 """What was asked for by the number of an immutable item may be kept by the browser."""
@@ -75,7 +78,7 @@ class Tone:
 
 def _sampled(image: Shaped[np.ndarray, "..."]) -> Float[np.ndarray, "k"]:
     """Some of an image's finite pixels; 0 and 1 where there are none."""
-    step = max(1, round((image.size / SAMPLE) ** 0.5))
+    step = max(1, int((image.size / SAMPLE) ** 0.5))
     values = np.asarray(image[..., ::step, ::step], np.float64)
     values = values[np.isfinite(values)]
     return values if values.size else np.array([0.0, 1.0])

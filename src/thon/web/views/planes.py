@@ -14,7 +14,7 @@ from thon.web.faults import AbsentError
 from thon.web.views.cache import Cache
 from thon.web.views.images import pixel_size_of
 from thon.web.views.open_files import opened, stamp_of
-from thon.web.views.pictures import AskedContrast, Tone, mean_blocks, picture, to_eight_bits
+from thon.web.views.pictures import PICTURE, AskedContrast, Tone, mean_blocks, picture, to_eight_bits
 from thon.web.views.records import ITEM, FoundItem, Source, plain
 
 router = APIRouter()
@@ -25,6 +25,10 @@ AXES: tuple[Axis, ...] = ("z", "y", "x")
 Slab = Annotated[int, Query(description="Voxels on either side that are averaged with a slice"), Ge(0), Le(50)]
 Factor = Annotated[int, Query(description="Pixels that are averaged along each side"), Ge(1), Le(16)]
 
+LINE = 64
+"""Bytes that a processor reads from memory at once."""
+
+_columns: Cache[np.ndarray] = Cache(64 << 20, lambda block: block.nbytes)
 _tones: Cache[Tone] = Cache(1000, lambda tone: 1)
 
 
@@ -48,7 +52,7 @@ def volume(found: FoundItem, source: Source = "volume") -> dict[str, Any]:
     )
 
 
-@router.get(f"{ITEM}/slices/{{axis}}/{{index}}.{{kind}}", response_class=Response)
+@router.get(f"{ITEM}/slices/{{axis}}/{{index}}.{{kind}}", response_class=Response, responses=PICTURE)
 def slices(
     found: FoundItem,
     axis: Axis,
@@ -96,7 +100,17 @@ def slice_tone(file: ImageStack, axis: Axis, slab: int) -> Tone:
 def _take(file: ImageStack, axis: Axis, index: int | slice) -> Shaped[np.ndarray, "..."]:
     if axis == "z":
         return file[index]
-    return file[:, index] if axis == "y" else file[:, :, index]
+    if axis == "y":
+        return file[:, index]
+    return _column(file, index) if isinstance(index, int) else file[:, :, index]
+
+
+def _column(file: ImageStack, index: int) -> Shaped[np.ndarray, "z y"]:
+    """A slice across x; its neighbours come with it from memory in any case, so they are kept for the next question."""
+    width = max(1, LINE // file.dtype.itemsize)
+    first = index // width * width
+    key = (stamp_of(file.path), first)
+    return _columns.get(key, lambda: file[:, :, first : first + width])[:, :, index - first]
 
 
 def _mean(file: ImageStack, axis: Axis, around: range) -> Float[np.ndarray, "rows columns"]:

@@ -7,6 +7,7 @@ browser can read what a record names, and nothing else.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, cast
@@ -27,7 +28,11 @@ ITEM = "/api/v1/projects/{project}/jobs/{job}/items/{item}"
 FILE = "@"
 """First character of a source that is a file in the item's folder."""
 
-RECORD_BYTES = 48 << 20
+BINARY: dict[int | str, dict[str, Any]] = {200: {"content": {"application/octet-stream": {}}}}
+"""What routes that answer with bytes say of themselves."""
+
+RECORD_BYTES = 64 << 20
+"""Of records that are kept; one of JSON takes about eight times its size in memory."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +110,7 @@ def present(path: Path) -> Path:
     Raises:
         AbsentError: It is not.
     """
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise AbsentError("the file is not there", path=path, mend="if it has moved, `thon relocate` finds it")
     return path
 
@@ -131,7 +136,7 @@ def find_item(served: ServedProject, job: str, item: str) -> Item:
     stamp = (str(path), stat.st_mtime_ns, stat.st_size)
     large = path.with_name("record.npz")
     record, _ = _records.get(
-        stamp, lambda: (folder.output(item), stat.st_size + (large.stat().st_size if large.exists() else 0))
+        stamp, lambda: (folder.output(item), 8 * stat.st_size + (large.stat().st_size if large.exists() else 0))
     )
     return Item(folder, item, record, stamp)
 
@@ -141,7 +146,7 @@ Source = Annotated[
     str, Query(description="Part of the record, by its fields; or @ and a file of the item", max_length=500)
 ]
 
-_records: Cache[tuple[Any, int]] = Cache(RECORD_BYTES, lambda kept: 4 * kept[1])
+_records: Cache[tuple[Any, int]] = Cache(RECORD_BYTES, lambda kept: kept[1])
 _names: Cache[list[str]] = Cache(4 << 20, lambda names: 100 * len(names))
 
 

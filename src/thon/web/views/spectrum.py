@@ -17,7 +17,7 @@ from thon.web.faults import AbsentError
 from thon.web.views.cache import Cache
 from thon.web.views.ctf_theory import zero_rings
 from thon.web.views.open_files import opened, stamp_of
-from thon.web.views.pictures import AskedContrast, Tone, picture, to_eight_bits
+from thon.web.views.pictures import PICTURE, AskedContrast, Tone, picture, to_eight_bits
 from thon.web.views.pyramid import low_pass
 from thon.web.views.records import ITEM, FoundItem, Item, Source, plain, present
 
@@ -53,7 +53,7 @@ def ctf(found: FoundItem, source: Source = "") -> dict[str, Any]:
     return plain(told, digits=5)
 
 
-@router.get(f"{ITEM}/spectrum.{{kind}}", response_class=Response)
+@router.get(f"{ITEM}/spectrum.{{kind}}", response_class=Response, responses=PICTURE)
 def spectrum(found: FoundItem, kind: str, contrast: AskedContrast, source: Source = "") -> Response:
     """Power spectrum of a micrograph, its mean around each frequency taken off; the origin is in the middle."""
     path = Path(micrograph_of(found, source).path)

@@ -37,17 +37,17 @@ class Surface:
 
 
 def surface_net(values: Float[np.ndarray, "z y x"], level: float) -> Surface:
-    """The surface between what is above a level and the rest; outside of the volume nothing is above it.
+    """The surface between what is above a level and the rest; outside of the volume lies its lowest value.
 
     Raises:
         InputError: There is none, or it is larger than can be looked at.
     """
-    padded = np.pad(np.asarray(values, np.float32), 1, constant_values=min(float(values.min()), level - 1))
+    low, high = float(values.min()), float(values.max())
+    if not low <= level < high:
+        raise InputError("there is no surface at this level", got=level, expected=f"between {low:.4g} and {high:.4g}")
+    padded = np.pad(np.asarray(values, np.float32), 1, constant_values=low)
     edges = [_crossings(padded, level, axis) for axis in range(3)]
     count = sum(len(edge.at) for edge in edges)
-    if not count:
-        low, high = float(values.min()), float(values.max())
-        raise InputError("there is no surface at this level", got=level, expected=f"between {low:.4g} and {high:.4g}")
     if count > MOST:
         raise InputError("the surface at this level is too large to be shown", got=level, mend="raise the level")
     cells = np.concatenate([_cells(edge.at, padded.shape, edge.axis).ravel() for edge in edges])

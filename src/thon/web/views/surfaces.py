@@ -21,7 +21,7 @@ from thon.web.views.cache import Cache
 from thon.web.views.images import pixel_size_of
 from thon.web.views.open_files import opened, stamp_of
 from thon.web.views.pictures import FRESH, mean_blocks
-from thon.web.views.records import ITEM, FoundItem, Source
+from thon.web.views.records import BINARY, ITEM, FoundItem, Source
 from thon.web.views.surface import Surface, sample, surface_net, without_dust
 
 router = APIRouter()
@@ -38,7 +38,7 @@ _levels: Cache[dict[str, object]] = Cache(200, lambda levels: 1)
 _binned: Cache[np.ndarray] = Cache(64 << 20, lambda values: values.nbytes)
 
 
-@router.get(f"{ITEM}/surface", response_class=Response)
+@router.get(f"{ITEM}/surface", response_class=Response, responses=BINARY)
 def surface(
     found: FoundItem,
     level: Level,

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 import numpy as np
+from annotated_types import MaxLen
 from fastapi import Depends, Query
 from jaxtyping import Bool, Int
 
@@ -87,7 +88,7 @@ class Asked:
 def asked_rows(
     sort: Annotated[str, Query(max_length=100)] = "",
     descending: bool = False,
-    where: Annotated[list[str] | None, Query(max_length=20)] = None,
+    where: Annotated[list[Annotated[str, MaxLen(300)]] | None, Query(max_length=20)] = None,
 ) -> Asked:
     """The rows that a URL asks for."""
     return Asked(sort, descending, tuple(one for one in where or [] if one.strip()))

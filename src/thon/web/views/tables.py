@@ -13,7 +13,7 @@ from fastapi import APIRouter, Query, Response
 from fastapi.responses import StreamingResponse
 from jaxtyping import Int
 
-from thon.web.views.records import ITEM, FoundItem, Source, plain
+from thon.web.views.records import BINARY, ITEM, FoundItem, Source, plain
 from thon.web.views.table_rows import AskedRows, Table, chosen_rows, table_of
 
 router = APIRouter()
@@ -47,7 +47,7 @@ def table(
     }
 
 
-@router.get(f"{ITEM}/table/plot", response_class=Response)
+@router.get(f"{ITEM}/table/plot", response_class=Response, responses=BINARY)
 def plot(found: FoundItem, asked: AskedRows, x: str, y: str, source: Source = "", block: Block = "") -> Response:
     """Two columns of numbers for a plot, thinned out evenly where there are very many rows.
 
@@ -60,7 +60,7 @@ def plot(found: FoundItem, asked: AskedRows, x: str, y: str, source: Source = ""
     return Response(b"".join(part.tobytes() for part in parts), media_type="application/octet-stream")
 
 
-@router.get(f"{ITEM}/table.csv", response_class=StreamingResponse)
+@router.get(f"{ITEM}/table.csv", response_class=StreamingResponse, responses={200: {"content": {"text/csv": {}}}})
 def download(found: FoundItem, asked: AskedRows, source: Source = "", block: Block = "") -> Response:
     """All rows that are asked for, as comma-separated values."""
     known = table_of(found, source, block)

@@ -17,7 +17,7 @@ from thon.formats.report.measures import local_rms, residual_length, root_mean_s
 from thon.web.faults import AbsentError
 from thon.web.views.cache import Cache
 from thon.web.views.open_files import opened, stamp_of
-from thon.web.views.pictures import AskedContrast, Tone, mean_blocks, picture, to_eight_bits
+from thon.web.views.pictures import PICTURE, AskedContrast, Tone, mean_blocks, picture, to_eight_bits
 from thon.web.views.records import ITEM, FoundItem, Item, Source, plain, present
 
 router = APIRouter()
@@ -53,7 +53,7 @@ def tilts(found: FoundItem, source: Source = "") -> dict[str, Any]:
     )
 
 
-@router.get(f"{ITEM}/tilts/{{index}}.{{kind}}", response_class=Response)
+@router.get(f"{ITEM}/tilts/{{index}}.{{kind}}", response_class=Response, responses=PICTURE)
 def tilt_image(
     found: FoundItem,
     index: Annotated[int, Ge(0)],

@@ -25,6 +25,10 @@ export async function show(target, view, signal) {
   onTheme(draw, signal);
 }
 
+// Corners of a cell; on the ellipse its sides are bent, and so have points between.
+const SIDE = [0, 0.2, 0.4, 0.6, 0.8, 1];
+const outline = (map) => (map === "flat" ? [[0, 0], [1, 0], [1, 1], [0, 1]] : [...SIDE.map((y) => [1, y]), ...SIDE.map((y) => [0, 1 - y])]);
+
 const FLAT = { left: 46, bottom: 36, top: 8, right: 12 };
 
 // Corners of the sphere's cell on the map; u and v run from 0 to 1 over azimuth and sine of elevation.
@@ -55,7 +59,7 @@ function drawCells(canvas, found, most, map) {
   const [rows, columns] = [found.cells.length, found.cells[0].length];
   for (let row = 0; row < rows; row++) {
     for (let column = 0; column < columns; column++) {
-      const corners = [[0, 0], [1, 0], [1, 1], [0, 1]].map(([x, y]) => placed(map, (column + x) / columns, (row + y) / rows, box));
+      const corners = outline(map).map(([x, y]) => placed(map, (column + x) / columns, (row + y) / rows, box));
       paint.fillStyle = paint.strokeStyle = css(viridis(found.cells[row][column] / most));
       paint.beginPath();
       corners.forEach(([x, y], k) => (k ? paint.lineTo(x, y) : paint.moveTo(x, y)));

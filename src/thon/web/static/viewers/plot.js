@@ -31,7 +31,7 @@ function settings(options, box) {
     font,
     stroke: theme.muted,
     labelSize: 24 * rem(),
-    size: 46 * rem(),
+    size: 54 * rem(),
     grid: { stroke: theme.border, width: 1 },
     ticks: { stroke: theme.border, width: 1, size: 4 },
     ...more,
@@ -84,8 +84,12 @@ function drawMarks(chart, marks, theme, font) {
     ctx.moveTo(upright ? at : bbox.left, upright ? bbox.top : at);
     ctx.lineTo(upright ? at : bbox.left + bbox.width, upright ? bbox.top + bbox.height : at);
     ctx.stroke();
-    ctx.textAlign = upright ? "left" : "right";
-    if (mark.text) ctx.fillText(mark.text, upright ? at + 5 * devicePixelRatio : bbox.left + bbox.width - 4 * devicePixelRatio, upright ? bbox.top + 14 * devicePixelRatio : at - 4 * devicePixelRatio);
+    if (!mark.text) continue;
+    // Beside an upright line where there is room, at the right end of a level one.
+    const right = upright && at < bbox.left + 0.8 * bbox.width;
+    ctx.textAlign = right ? "left" : "right";
+    const x = upright ? at + (right ? 5 : -5) * devicePixelRatio : bbox.left + bbox.width - 4 * devicePixelRatio;
+    ctx.fillText(mark.text, x, upright ? bbox.top + 14 * devicePixelRatio : at - 4 * devicePixelRatio);
   }
   ctx.restore();
 }
