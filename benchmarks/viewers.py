@@ -31,7 +31,7 @@ from thon.data.particles import ParticleCtf, ParticleOptics
 from thon.data.volume import Tomogram, Volume
 from thon.formats.mrc import MrcWriter, write_mrc
 from thon.job.folder import JobFolder
-from thon.job.record import JobRecord, RunSettings, Software
+from thon.job.record import ItemResult, JobRecord, RunSettings, Software
 from thon.project.project import Project
 
 TOKEN = "benchmark-of-viewers"
@@ -173,6 +173,7 @@ def _job(project: Project, kind: str, item: str = "one", record: Any = None) -> 
         JobRecord(
             id=number, type=kind, title=kind, state="finished", options={}, settings=RunSettings(), items={item: {}},
             inputs={}, software=Software(version="0"), created="2026-01-01T00:00:00+00:00",
+            results={item: ItemResult(state="done")},
         )
     )  # fmt: skip
     if record is not None:

@@ -36,6 +36,7 @@ EXPORTED = {
     "TiltSeries",
     "align_tilt_series",
     "reconstruct",
+    "connect",
 }
 
 

@@ -1,4 +1,4 @@
-"""`thon watch-samples FOLDER`, a live chain of dummies, as a process of its own that is killed, interrupted and doubled."""
+"""`thon watch-samples FOLDER`, a live chain of dummies, as a process that is killed, interrupted and doubled."""
 
 from __future__ import annotations
 
@@ -188,7 +188,10 @@ class TestCommand:
 
     @pytest.mark.parametrize(
         ("typed", "said"),
-        [("session none -o OUT", "no such folder"), ("session in -o OUT --settle -1", "--settle: must be")],
+        [
+            ("watch-samples none -o OUT", "no such folder"),
+            ("watch-samples in -o OUT --settle -1", "--settle: must be"),
+        ],
     )
     def test_mistakes(self, capsys: pytest.CaptureFixture[str], typed: str, said: str) -> None:
         assert main(typed.split()) == 2

@@ -142,6 +142,15 @@ class TestSession:
         assert live.times_done(4) == {"A": 2}
         assert sum(point.rejected for point in read_series(live.project.root)) == 2
 
+    def test_it_does_not_outlive_its_project(self, live: Live, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("thon.engine.live.GONE", 0.5)
+        live.put("s.smp", "- 1 END")
+        live.start(idle=600.0)
+        live.wait_done(2, "s")
+        live.project.root.rename(tmp_path / "away")
+        with pytest.raises(StoreError):
+            live.join()
+
     def test_over_a_cluster_it_is_the_same(self, live: Live) -> None:
         for k in range(6):
             live.put(f"a{k}.smp", f"A {k} END")
@@ -163,7 +172,9 @@ class TestLaunch:
         live.put("s.smp", "- 1 END")
         live.put("bad.smp", "- 900 END")
         root = live.project.root
-        ask = LiveAsk(chain="watch-samples", location="../in", live={"settle": 0.1, "poll": 0.1, "workers": 1, "idle": 600.0})
+        ask = LiveAsk(
+            chain="watch-samples", location="../in", live={"settle": 0.1, "poll": 0.1, "workers": 1, "idle": 600.0}
+        )
         pid = start_live(live.project, ask)
         assert read_ask(root) == ask
         live.wait(lambda: (status := read_status(root)) and status.stages and status.stages[-3].done == 2)

@@ -146,13 +146,15 @@ def test_a_token_that_can_be_guessed_is_refused() -> None:
 )
 def test_no_path_leads_out_of_a_job(shown: Shown, path: str) -> None:
     link = shown.smoothed / "out"
-    if not link.is_symlink():
-        link.symlink_to("/etc/hostname")
-    for place in ("files", "logs"):
-        answer = shown.web.get(f"{API}/jobs/J002/{place}/{path}")
-        assert answer.status_code == 404, (place, answer.text)
-    assert shown.web.get(f"{API}/jobs/J002/files", params={"path": path}).status_code == 404
-    assert shown.web.get(f"{API}/jobs/J002/archive", params={"path": path}).status_code == 404
+    link.symlink_to("/etc/hostname")
+    try:
+        for place in ("files", "logs"):
+            answer = shown.web.get(f"{API}/jobs/J002/{place}/{path}")
+            assert answer.status_code == 404, (place, answer.text)
+        assert shown.web.get(f"{API}/jobs/J002/files", params={"path": path}).status_code == 404
+        assert shown.web.get(f"{API}/jobs/J002/archive", params={"path": path}).status_code == 404
+    finally:
+        link.unlink()
     for name in ("..%2f..", "J002%2f..%2f..", "%00", "~"):
         assert shown.web.get(f"/api/v1/projects/{name}/jobs").status_code == 404
         assert shown.web.get(f"{API}/jobs/{name}").status_code == 404

@@ -221,6 +221,7 @@ def test_a_job_shows_its_items_and_the_chosen_one(shown: Shown) -> None:
     failed = page(shown.web, f"{P}/jobs/J001?state=failed")
     assert [one["data-name"] for one in failed.of("a") if "data-name" in one] == ["bad"]
     assert "Traceback" in failed.text
+    assert "no number" in failed.text_of("item-failed")
     assert page(shown.web, f"{P}/jobs/J002?item=b").by_test_id("views")
     result = next(one for one in page(shown.web, f"{P}/jobs/J002?item=b").of("section") if one.get("id") == "result")
     assert result["data-views"] == "/api/v1/projects/project/jobs/J002/items/b/views"

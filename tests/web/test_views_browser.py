@@ -59,6 +59,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
             page = browser.new_page(viewport={"width": 1280, "height": 900}, base_url=address)
             page.on("pageerror", lambda error: faults.append(str(error)))
             page.on("console", lambda said: faults.append(said.text) if said.type == "error" else None)
+            page.set_default_timeout(10_000)
             page.goto(f"/?token={TOKEN}")
             yield page
             browser.close()
@@ -83,7 +84,6 @@ def test_every_viewer_of_an_item_shows_something(page: Any, job: str, item: str)
         drawn.wait_for()
         page.wait_for_load_state("networkidle")
         assert view.locator(".notice.bad").count() == 0
-        sync_api.expect.set_options(timeout=10_000)
         until_drawn(page, drawn)
 
 
@@ -122,13 +122,16 @@ def test_picks_are_added_removed_taken_back_and_saved_as_a_job(page: Any) -> Non
     open_item(page, "J002", "mic_1", "&picks.edit=true")
     page.wait_for_selector("[data-testid=picks-save]")
     page.wait_for_load_state("networkidle")
-    box = page.locator(".viewer-image").bounding_box()
-    scale = min(box["width"] / made.COLUMNS, box["height"] / made.ROWS)
-    left = box["x"] + (box["width"] - scale * made.COLUMNS) / 2
-    bottom = box["y"] + (box["height"] + scale * made.ROWS) / 2
+    shown = page.locator(".viewer-image")
 
-    def click(y: float, x: float) -> None:
-        page.mouse.click(left + (x + 0.5) * scale, bottom - (y + 0.5) * scale)
+    def click(y: float, x: float) -> float:
+        """Click at a place of the micrograph, wherever the page has been moved to; returns the scale."""
+        box = shown.bounding_box()
+        scale = min(box["width"] / made.COLUMNS, box["height"] / made.ROWS)
+        left = (box["width"] - scale * made.COLUMNS) / 2 + (x + 0.5) * scale
+        top = (box["height"] + scale * made.ROWS) / 2 - (y + 0.5) * scale
+        shown.click(position={"x": left, "y": top})
+        return scale
 
     count = page.locator(".viewer-micrograph .viewer-count")
     sync_api.expect(count).to_have_text("3 of 3 picks")
@@ -137,7 +140,7 @@ def test_picks_are_added_removed_taken_back_and_saved_as_a_job(page: Any) -> Non
     page.get_by_test_id("picks-undo").click()
     sync_api.expect(count).to_have_text("3 of 3 picks")
     page.get_by_test_id("picks-redo").click()
-    click(900.0, 300.0)
+    scale = click(900.0, 300.0)
     sync_api.expect(count).to_have_text("3 of 4 picks")
     options = caught(page, "picks-save")["options"]
     assert options["removed"] == ["mic_1:2"]

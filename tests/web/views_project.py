@@ -28,7 +28,7 @@ from thon.data.tilt_series import ImageRef
 from thon.data.volume import Tomogram, Volume
 from thon.formats.mrc import write_mrc
 from thon.job.folder import JobFolder
-from thon.job.record import JobRecord, RunSettings, Software
+from thon.job.record import ItemResult, JobRecord, RunSettings, Software
 from thon.project.project import Project
 
 OPTICS = Optics(300.0, 2.7, 0.1)
@@ -74,6 +74,7 @@ def add_job(project: Project, kind: str, items: dict[str, Callable[[Path, Projec
             inputs={},
             software=software,
             created=made,
+            results={item: ItemResult(state="done") for item in items},
         )
     )
     for item, make in items.items():

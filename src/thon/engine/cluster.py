@@ -170,11 +170,12 @@ class ClusterPool(Executor):
 
     def _tell(self) -> None:
         """Say which workers are there, when that has changed and the last word is some time ago."""
-        text = self.reason or f"{self._roll.count} workers are there"
-        if self._say is None or text == self._told or time.monotonic() < self._next_word:
+        if self._say is None or time.monotonic() < self._next_word:
             return
-        self._told, self._next_word = text, time.monotonic() + SILENCE
-        self._say(text)
+        text = self.reason or f"{self._roll.count} workers are there"
+        if text != self._told:
+            self._told, self._next_word = text, time.monotonic() + SILENCE
+            self._say(text)
 
     def _notify(self) -> None:
         with self._changed:

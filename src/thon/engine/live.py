@@ -54,6 +54,9 @@ from thon.job.plan import Resources
 from thon.job.record import ItemResult
 from thon.project.project import Project
 
+GONE = 30.0
+"""How long a project's folder may be away, s."""
+
 TICK = 0.2
 """Longest time between two rounds, s."""
 
@@ -140,6 +143,7 @@ class Session:
         self._last_news = self._next_look = self._next_heed = self._published = 0.0
         self._looking: Future[Found] | None = None
         self._paused: float | None = None
+        self._there = float("inf")
         self._probing = False
         self._faults: set[str] = set()
 
@@ -198,10 +202,12 @@ class Session:
 
         Raises:
             KeyboardInterrupt: It is told to stop.
+            StoreError: The project is gone.
         """
         if moment < self._next_heed:
             return
         self._next_heed = moment + 1.0
+        self._check_project(moment)
         try:
             told = self._ear.listen()
         except StoreError as error:
@@ -219,6 +225,13 @@ class Session:
             self._voice.say("log", f"{self._pool.workers} workers from now on")
         if told.thresholds != before.thresholds:
             self._flow.judge(told.thresholds, moment)
+
+    def _check_project(self, moment: float) -> None:
+        """Do not outlive a project that somebody removed; a disk that is away for a moment is borne."""
+        if self._project.root.is_dir():
+            self._there = moment
+        elif moment - self._there > GONE:
+            raise StoreError("the project is gone", path=self._project.root)
 
     def _look(self, moment: float) -> None:
         """Start to look at the source, or take in what was seen."""

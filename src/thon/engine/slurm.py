@@ -130,13 +130,7 @@ def scancel(batch: str, *arguments: str) -> None:
     Raises:
         SilentError: Slurm does not answer.
     """
-    run(
-        "scancel",
-        f"--name={name}",
-        *arguments,
-        batch,
-        allowed=("Invalid job id", "already completing", "already completed"),
-    )
+    run("scancel", *arguments, batch, allowed=("Invalid job id", "already completing", "already completed"))
 
 
 def start_now(batch: str) -> None:

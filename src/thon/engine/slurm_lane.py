@@ -197,8 +197,8 @@ class SlurmHandle:
         if self._side is not None:
             if not self._side.done():
                 return
-            self._trouble = "" if (error := self._side.exception()) is None else str(error)
-            self._side = None
+            side, self._side = self._side, None
+            self._trouble = _trouble_of(side)
             self._queue.hurry()
         row = self._row
         if row is None:
@@ -282,6 +282,15 @@ def _submit(folder: JobFolder, given: Submission, *, fresh: bool) -> str:
         if found:
             return found[0]
     return slurm.sbatch(folder.path / SCRIPT)
+
+
+def _trouble_of(call: Future[Any]) -> str:
+    """Why a call to the cluster failed, in words; empty where it did not."""
+    try:
+        call.result()
+    except ThonError as error:
+        return str(error)
+    return ""
 
 
 def _start_now(batch: str) -> None:

@@ -19,7 +19,7 @@ from thon.job.registry import load
 from thon.job.spec import Chain, JobSpec
 
 RESERVED = frozenset(
-    {"output", "lane", "dry-run", "quiet", "json", "traceback", "help", "help-all", "overwrite"}
+    {"output", "lane", "after", "dry-run", "quiet", "json", "traceback", "help", "help-all", "overwrite"}
     | {name.replace("_", "-") for name in RunSettings.model_fields}
 )
 """Flags of every command; an option of the same name gets its step's word in front."""

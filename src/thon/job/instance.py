@@ -1,9 +1,10 @@
 """Which machine of a cloud this is, and what an hour of it costs.
 
 The lane that started a job has the first word, by environment variables: ``THON_LANE``, ``THON_INSTANCE``,
-``THON_PRICE`` (an hour of what the job was given), ``THON_CURRENCY`` and ``THON_SPOT`` (yes or no). Where the firmware says that the machine is
-one of Amazon's, Google's or Microsoft's, its metadata service is asked for the type, 0.2 s at most for each question.
-Clouds do not tell prices there; ``~/.config/thon/prices.toml`` (or the file in ``THON_PRICES``) does, by type or host:
+``THON_PRICE`` (an hour of what the job was given), ``THON_CURRENCY`` and ``THON_SPOT`` (yes or no). Where the firmware
+says that the machine is one of Amazon's, Google's or Microsoft's, its metadata service is asked for the type, 0.2 s at
+most for each question. Clouds do not tell prices there; ``~/.config/thon/prices.toml`` (or the file in
+``THON_PRICES``) does, by type or host:
 
 ```toml
 currency = "EUR"

@@ -16,18 +16,9 @@ from thon.engine.waiting import restart
 from thon.job.folder import JobFolder, storing
 from thon.project.clean import clean, final_jobs, mark_final, plan_cleaning
 from thon.project.history import ancestors
+from thon.web.api_asked import CleanAsked, CloneOf, Jobs, Where
 from thon.web.api_jobs import ask_for, number_of
-from thon.web.api_models import (
-    CleanAsked,
-    Cleaning,
-    CloneOf,
-    Freed,
-    JobOut,
-    Jobs,
-    Placed,
-    Where,
-    job_out,
-)
+from thon.web.api_models import Cleaning, Freed, JobOut, Placed, job_out
 from thon.web.cards import card_of, cards_of
 from thon.web.faults import ConflictError
 from thon.web.site import Served, ServedProject

@@ -11,8 +11,9 @@ from pydantic import Field
 from thon.engine import orders
 from thon.engine.lanes import read_lanes
 from thon.project.history import ancestors
+from thon.web.api_asked import Asked, Name, WorkflowAsked
 from thon.web.api_jobs import ask_for, number_of
-from thon.web.api_models import Asked, Name, Placed, WorkflowAsked
+from thon.web.api_models import Placed
 from thon.web.site import ServedProject
 
 router = APIRouter(tags=["workflows"])

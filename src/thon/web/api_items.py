@@ -25,8 +25,9 @@ from thon.project.ask_items import (
     numbers_of_items,
     series_of,
 )
+from thon.web.api_asked import Asked, Name, Words
 from thon.web.api_jobs import number_of
-from thon.web.api_models import Asked, FileOut, ItemOut, ItemPage, Name, Series, Words
+from thon.web.api_models import FileOut, ItemOut, ItemPage, Series
 from thon.web.paths import present_folder
 from thon.web.site import ServedProject
 

@@ -18,20 +18,8 @@ from thon.job.folder import JobFolder
 from thon.project.ask import job_log
 from thon.project.notes import notes_of, write_on
 from thon.project.tables import links, results, runs
-from thon.web.api_models import (
-    Asked,
-    Changed,
-    JobDetail,
-    JobOut,
-    JobPage,
-    Name,
-    NewJob,
-    Placed,
-    RunOut,
-    Words,
-    card_values,
-    job_out,
-)
+from thon.web.api_asked import Asked, Changed, Name, NewJob, Words
+from thon.web.api_models import JobDetail, JobOut, JobPage, Placed, RunOut, card_values, job_out
 from thon.web.cards import Card, card_of, cards_of
 from thon.web.site import Served, ServedProject
 

@@ -44,7 +44,7 @@ def list_lanes(served: ServedProject) -> list[LaneOut]:
 
 
 @router.post("/projects/{project}/lanes/{lane}/test")
-def test_lane(served: ServedProject, lane: str, processes: Annotated[int, Query(), Ge(1), Le(64)] = 1) -> TrialOut:
+def prove_lane(served: ServedProject, lane: str, processes: Annotated[int, Query(), Ge(1), Le(64)] = 1) -> TrialOut:
     """Send a small job through a lane: where it came to, and what it found there."""
     served.check_writable()
     lanes = read_lanes(served.project.root)

@@ -1,4 +1,4 @@
-"""The API of a project's live session: start it, see how it stands, tell it to pause, to take other workers, to stop."""
+"""The API of a project's live session: start it, see how it stands, and tell it to pause or to stop."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from thon.engine.live_control import LiveControl, Threshold, read_control, write
 from thon.engine.live_launch import LiveAsk, is_running, read_ask, start_live, stop_live
 from thon.engine.live_series import Point, read_series
 from thon.engine.live_status import read_status
-from thon.web.api_models import Asked, Name, Text
+from thon.web.api_asked import Asked, Name, Text
 from thon.web.api_types import listing_of
 from thon.web.faults import ConflictError
 from thon.web.site import ServedProject

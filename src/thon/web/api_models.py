@@ -1,25 +1,13 @@
-"""What the API answers, and what it takes."""
+"""What the API answers."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from annotated_types import Ge, Len
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
-from thon.engine.forms import Filled
 from thon.project.notes import Note
 from thon.web.cards import Card
-
-Text = Annotated[str, Field(max_length=2000)]
-Name = Annotated[str, Field(max_length=200)]
-Words = Annotated[list[Name], Field(max_length=50)]
-
-
-class Asked(BaseModel):
-    """A body of a request: what is not known is refused."""
-
-    model_config = ConfigDict(extra="forbid")
 
 
 class ProjectOut(BaseModel):
@@ -36,12 +24,6 @@ class ProjectOut(BaseModel):
     """What is not as it should be."""
     trouble: str = ""
     """Why it cannot be served; empty where it can."""
-
-
-class NewProject(Asked):
-    """A project to be made."""
-
-    name: Name
 
 
 class JobOut(BaseModel):
@@ -146,68 +128,10 @@ class JobPage(BaseModel):
     """How many there are that fit."""
 
 
-class FilledIn(Asked):
-    """What is asked of a new job, or of the jobs of a chain."""
-
-    type: Name
-    options: dict[str, Any] = {}
-    """Options that are not as by default; of a chain by step, those that steps share beside the steps."""
-    inputs: dict[Name, list[Text]] = {}
-    """For each port jobs (J003, J003:ITEM) or files, relative to the project unless absolute."""
-    settings: dict[str, Any] = {}
-    """How to run: seed, threads, memory, workers, device."""
-    after: list[Name] = []
-    """Jobs to wait for besides."""
-
-    def filled(self) -> Filled:
-        """The same for the engine."""
-        return Filled(self.type, self.options, self.inputs, self.settings, self.after)
-
-
-class NewJob(FilledIn):
-    """A new job, or the jobs of a chain."""
-
-    run: bool = True
-    """Run them when their turn comes, or let them wait."""
-    lane: Name | None = None
-    """Where; the default lane unless given."""
-    title: Name = ""
-    tags: list[Name] = []
-
-
 class Placed(BaseModel):
     """Jobs that were written down."""
 
     jobs: list[str]
-
-
-class Changed(Asked):
-    """What to write on a job; what is not given stays."""
-
-    title: Annotated[str, Field(max_length=200)] | None = None
-    note: Annotated[str, Field(max_length=20_000)] | None = None
-    add: list[Name] = []
-    """Tags to add."""
-    remove: list[Name] = []
-    """Tags to take away."""
-
-
-class Where(Asked):
-    """Where to run."""
-
-    lane: Name | None = None
-
-
-class CloneOf(Asked):
-    """What a clone has that its original has not."""
-
-    options: dict[str, Any] = {}
-    inputs: dict[Name, list[Text]] = {}
-    after: list[Name] = []
-    iteration: Annotated[int, Ge(0)] | None = None
-    """The original's iteration at which it begins."""
-    run: bool = True
-    lane: Name | None = None
 
 
 class ComplaintOut(BaseModel):
@@ -469,26 +393,6 @@ class Cleaning(BaseModel):
     dry_run: bool
 
 
-class CleanAsked(Asked):
-    """What to remove."""
-
-    outputs: bool = False
-    """Outputs too, of all jobs that no final result goes back to."""
-    keep: list[Name] = []
-    """Jobs that count as final besides those that are."""
-    dry_run: bool = True
-    """Only tell."""
-
-
-class WorkflowAsked(Asked):
-    """A template to run."""
-
-    text: Annotated[str, Field(max_length=500_000)]
-    inputs: dict[Name, list[Text]] = {}
-    run: bool = True
-    lane: Name | None = None
-
-
 class LaneOut(BaseModel):
     """A lane."""
 
@@ -496,12 +400,6 @@ class LaneOut(BaseModel):
     default: bool
     kind: Literal["local", "slurm"]
     options: dict[str, Any]
-
-
-class Jobs(Asked):
-    """Jobs by number."""
-
-    jobs: Annotated[list[Name], Len(1, 10_000)]
 
 
 def job_out(card: Card) -> JobOut:

@@ -14,7 +14,8 @@ from sqlalchemy import func, select
 from thon.base.errors import InputError, ThonError
 from thon.project.ask import ask, costs
 from thon.project.tables import jobs, links
-from thon.web.api_models import CostOut, Edge, Graph, NewProject, ProjectOut, Rows, job_out
+from thon.web.api_asked import NewProject
+from thon.web.api_models import CostOut, Edge, Graph, ProjectOut, Rows, job_out
 from thon.web.cards import cards_of
 from thon.web.site import Served, ServedProject, ServedSite, Site
 

@@ -9,8 +9,9 @@ from fastapi import APIRouter
 
 from thon.engine import forms, orders
 from thon.job.registry import Listing, listings
+from thon.web.api_asked import FilledIn
 from thon.web.api_jobs import number_of
-from thon.web.api_models import Candidate, Checked, DryRun, FilledIn, TypeInList
+from thon.web.api_models import Candidate, Checked, DryRun, TypeInList
 from thon.web.cards import cards_of
 from thon.web.faults import AbsentError
 from thon.web.forms import Forms

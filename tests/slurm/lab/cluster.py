@@ -72,7 +72,7 @@ def running() -> Generator[Cluster]:
 
 
 class Cluster:
-    """The daemons.
+    """The daemons. Jobs of an earlier start are forgotten, and their numbers do not come again.
 
     Args:
         home: Where they keep what they must.
@@ -94,7 +94,7 @@ class Cluster:
         self._configure()
         self._munge()
         self._accounts()
-        self._spawn("slurmctld", ["slurmctld", "-D", "-i"])
+        self._spawn("slurmctld", ["slurmctld", "-D", "-c"])
         self.wait(lambda: self.call("scontrol", "ping"))
         for node in NODES:
             self.start_node(node)
@@ -102,8 +102,9 @@ class Cluster:
 
     def stop(self) -> None:
         """End all daemons, those that run jobs first."""
-        with contextlib.suppress(subprocess.SubprocessError, OSError):
-            self.call("scancel", "--user=root", *(f"--user={user}" for user in USERS))
+        with contextlib.suppress(subprocess.SubprocessError, OSError, MissingError):
+            for user in ("root", *USERS):
+                self.call("scancel", f"--user={user}")
             self.wait(lambda: not self.say("squeue", "-h"), 5)
         for name in reversed(self._daemons):
             process = self._daemons[name]
@@ -208,6 +209,7 @@ SlurmUser=slurm
 AuthType=auth/munge
 AuthInfo=socket={self._socket}
 CommunicationParameters=NoInAddrAny
+FirstJobId={int(time.time()) % 60_000_000}
 StateSaveLocation={home}/state
 SlurmdSpoolDir={home}/spool/%n
 SlurmctldPidFile={home}/state/slurmctld.pid

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -86,15 +86,6 @@ def fields_of(schema: Json, prefix: str, values: Mapping[str, Any], without: Ite
         for name, one in schema.get("properties", {}).items()
         if name not in left_out and not one.get("provided")
     )
-
-
-def flat(fields: Iterable[Field]) -> Iterator[Field]:
-    """All fields, those in groups too."""
-    for field in fields:
-        if field.kind == "group":
-            yield from flat(field.fields)
-        else:
-            yield field
 
 
 def as_typed(value: Any) -> str:

@@ -53,10 +53,11 @@ def page_of(served: Served, job: str, which: Which, sort: str, at: int) -> Page:
     return Page(rows, total, at, names)
 
 
-def state_of_item(connection: Connection, project: str, job: str, item: str) -> str:
-    """How an item stands: "done", "failed", or "waiting" where nothing is known of it."""
+def state_of_item(connection: Connection, project: str, job: str, item: str) -> tuple[str, str]:
+    """How an item stands, "waiting" where nothing is known of it, and why it failed, if it did."""
     mine = (items.c.project == project, items.c.job == job, items.c.item == item)
-    return connection.execute(select(items.c.state).where(*mine)).scalar() or "waiting"
+    row = connection.execute(select(items.c.state, items.c.message).where(*mine)).first()
+    return ("waiting", "") if row is None else (row[0], row[1])
 
 
 def results_of_item(connection: Connection, project: str, job: str, item: str) -> list[tuple[str, str]]:

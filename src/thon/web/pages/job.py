@@ -86,11 +86,11 @@ def _item(served: Served, folder: JobFolder, job: str, item: str) -> dict[str, A
     """What is shown of one item."""
     with served.index.reading() as connection:
         values = numbers_of_items(connection, served.project.id, job, [item])[item]
-        state = state_of_item(connection, served.project.id, job, item)
+        state, message = state_of_item(connection, served.project.id, job, item)
         main = results_of_item(connection, served.project.id, job, item)
     pictures = [str(path.relative_to(folder.path)) for path in _pictures(folder, item)]
     log = f"errors/{item}.log"
-    shown = {"state": state, "values": values, "main": main, "pictures": pictures}
+    shown = {"state": state, "message": message, "values": values, "main": main, "pictures": pictures}
     return {"shown": shown, "error_log": log if (folder.path / log).exists() else ""}
 
 

@@ -99,7 +99,7 @@ def number(value: float | None) -> str:
         return ""
     if value == int(value) and abs(value) < 1e7:
         return f"{int(value)}"
-    return f"{value:.4g}"
+    return f"{value:.0f}" if 1000 <= abs(value) < 1e7 else f"{value:.4g}"
 
 
 def moment(text: str | None) -> str:

@@ -18,7 +18,7 @@ from thon.web.links import link
 from thon.web.site import ServedProject
 from thon.web.views.curves import last_state
 from thon.web.views.kinds import views_of
-from thon.web.views.records import FILE, ITEM, FoundItem, Source, inside, plain
+from thon.web.views.records import FILE, ITEM, FoundItem, Source, plain
 
 router = APIRouter()
 
@@ -108,13 +108,6 @@ def log_lines(
     lines = [_line(one) for one in events if one and (not wanted or one["kind"] in wanted)]
     kept = [one for one in lines if contains.lower() in one["text"].lower()]
     return {"lines": kept[-limit:], "next": min(after, size) + len(whole)}
-
-
-@router.get(f"{JOB}/shown")
-def shown_file(served: ServedProject, job: str, name: str) -> dict[str, Any]:
-    """How a file of a job's folder is shown."""
-    folder = served.job(job)
-    return {"name": name, "kind": _kind(inside(folder.path, name))}
 
 
 def _listed(folder: Path) -> Iterator[dict[str, Any]]:

@@ -1,7 +1,7 @@
 """Which viewers show a record: by its data type alone, never by the job that yielded it.
 
-Each view is `{"kind", "title", "item", "files"}` and what its kind needs besides. `item` is the URL of the item's data;
-kinds are the modules in `static/viewers`.
+Each view is `{"kind", "title"}` and what its kind needs besides; the route of views adds where the item's data are.
+Kinds are the modules in `static/viewers`.
 """
 
 from __future__ import annotations
@@ -111,8 +111,7 @@ def _tomogram(record: Tomogram) -> Iterator[View]:
         yield from _tilt_series(record.tilts, "tilts")
 
 
-def _volume(record: Volume) -> Iterator[View]:
-    del record
+def _volume(_: Volume) -> Iterator[View]:
     yield from _volumes([{"source": "", "title": "Map"}])
 
 

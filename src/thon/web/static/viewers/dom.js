@@ -93,7 +93,8 @@ export function chimera(path) {
   return button("Open in ChimeraX", copy, { title: command, "data-testid": "chimerax" });
 }
 
-export const label = (name) => name.replaceAll("_", " ").replace(/^./, (first) => first.toUpperCase());
+// Our own names as words; names out of files, such as rlnDefocusU, stay as they are.
+export const label = (name) => (/^[a-z\d_. ]+$/.test(name) ? name.replaceAll("_", " ").replace(/^./, (first) => first.toUpperCase()) : name);
 
 // Keys that work while the pointer is over a viewer, or the focus in it; not while somebody types.
 export function keys(target, table, signal) {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from thon.job.spec import chain
 
-session = chain(
+watch_samples = chain(
     "read-samples",
     "double-sample",
     "gather-samples",
