@@ -66,7 +66,7 @@ def page(server: str) -> Iterator[Page]:
         assert not faults
 
 
-def at(page: Page, name: str):  # noqa: ANN201
+def at(page: Page, name: str):
     return page.get_by_test_id(name)
 
 
