@@ -29,8 +29,8 @@ from pathlib import Path
 import psutil
 
 from thon.base.errors import StoreError
-from thon.engine.asked import ask_to_run, asked_of
 from thon.engine.inputs import file_items
+from thon.engine.scheduler.asked import ask_to_run, asked_of
 from thon.engine.waiting import add_job
 from thon.job.record import RunSettings
 from thon.job.registry import load_job

@@ -17,11 +17,11 @@ import threading
 import time
 from pathlib import Path
 
-from thon.engine.live import run_live
-from thon.engine.live_open import SessionRequest
-from thon.engine.live_options import LiveOptions
-from thon.engine.live_sources import FolderSource, Rules
-from thon.engine.live_status import LiveStatus, Said
+from thon.engine.live.open import SessionRequest
+from thon.engine.live.options import LiveOptions
+from thon.engine.live.session import run_live
+from thon.engine.live.sources import FolderSource, Rules
+from thon.engine.live.status import LiveStatus, Said
 from thon.engine.steps import steps_of
 from thon.job.record import RunSettings
 from thon.project.project import Project

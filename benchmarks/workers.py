@@ -28,9 +28,9 @@ from pathlib import Path
 
 import psutil
 
-from thon.engine import slurm
 from thon.engine.inputs import file_items, job_items
-from thon.engine.lanes import read_lanes
+from thon.engine.lanes.options import read_lanes
+from thon.engine.slurm import commands
 from thon.engine.steps import steps_of
 from thon.job.folder import JobFolder
 from thon.job.record import RunSettings
@@ -58,7 +58,7 @@ def prepare(root: Path, items: int, seconds: float) -> JobFolder:
 
 
 def watch(folder: JobFolder, lane: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-P", "-m", "thon.engine.cluster_worker", str(folder.path), lane]
+    command = [sys.executable, "-P", "-m", "thon.engine.cluster.worker", str(folder.path), lane]
     with (folder.path / "worker.log").open("ab") as log:
         return subprocess.Popen(command, stdout=log, stderr=log)
 
@@ -84,9 +84,9 @@ def is_around(process: psutil.Process, place: str) -> bool:
 def strike(folder: JobFolder, kind: str, chance: random.Random) -> bool:
     """Kill or cancel something; whether there was anything."""
     if kind == "cancel":
-        jobs = [one for one in slurm.squeue("--states=RUNNING").values() if one.name.endswith(folder.path.name)]
+        jobs = [one for one in commands.squeue("--states=RUNNING").values() if one.name.endswith(folder.path.name)]
         for one in jobs[:1]:
-            slurm.scancel(one.batch)
+            commands.scancel(one.batch)
         return bool(jobs)
     found = victims(folder, kind)
     if found:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.engine.lane_here import LaneHere
 from thon.cli.main import main
-from thon.engine.lanes import LaneOptions
+from thon.engine.lanes.options import LaneOptions
 from thon.engine.waiting import needs_of
 from thon.job.folder import JobFolder
 from thon.project.project import Project
@@ -54,8 +54,8 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> dict[str, LaneHere]:
     def open_here(options: LaneOptions, name: str) -> LaneHere:
         return lanes.setdefault(name, LaneHere())
 
-    monkeypatch.setattr("thon.engine.lane_open.LocalLane", open_here)
-    monkeypatch.setattr("thon.engine.slurm_lane.SlurmLane", open_here)
+    monkeypatch.setattr("thon.engine.lanes.open.LocalLane", open_here)
+    monkeypatch.setattr("thon.engine.slurm.lane.SlurmLane", open_here)
     return lanes
 
 

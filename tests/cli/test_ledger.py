@@ -47,7 +47,7 @@ def thon(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) ->
         return code
 
     monkeypatch.setattr(engine_run, "run_local", run_here)
-    monkeypatch.setattr("thon.engine.lane_open.LocalLane", lambda options, name: LaneHere())
+    monkeypatch.setattr("thon.engine.lanes.open.LocalLane", lambda options, name: LaneHere())
 
     def run(*typed: str) -> tuple[int, str, str]:
         code = main(typed)

@@ -16,7 +16,7 @@ import pytest
 
 from thon.cli.live_view import TableView, drawn
 from thon.cli.main import main
-from thon.engine.live_status import GroupStatus, LiveStatus, Said, StageStatus
+from thon.engine.live.status import GroupStatus, LiveStatus, Said, StageStatus
 from thon.job.folder import JobFolder
 
 QUICK = ("--settle", "0.1", "--poll", "0.05", "--workers", "1", "--backoff", "0.1")

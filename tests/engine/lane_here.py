@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from thon.engine.lane_contract import Ending, Needs
+from thon.engine.lanes.contract import Ending, Needs
 from thon.job.folder import JobFolder
 from thon.job.worker import run as run_worker
 

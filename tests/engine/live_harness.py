@@ -8,11 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from thon.engine.live import run_live
-from thon.engine.live_crew import Crew
-from thon.engine.live_open import SessionRequest
-from thon.engine.live_options import LiveOptions
-from thon.engine.live_status import LiveStatus, Said
+from thon.engine.live.crew import Crew
+from thon.engine.live.open import SessionRequest
+from thon.engine.live.options import LiveOptions
+from thon.engine.live.session import run_live
+from thon.engine.live.status import LiveStatus, Said
 from thon.engine.steps import steps_of
 from thon.job.folder import JobFolder
 from thon.job.record import RunSettings

@@ -9,8 +9,8 @@ import pytest
 from tests.engine.lane_here import LaneHere
 from thon.base.errors import InputError, StoreError
 from thon.engine.append import append
-from thon.engine.lanes import Lanes
-from thon.engine.scheduler_front import Front, run_waiting
+from thon.engine.lanes.options import Lanes
+from thon.engine.scheduler.front import Front, run_waiting
 from thon.engine.waiting import add_job, sources_of
 from thon.job.folder import JobFolder
 from thon.job.record import RunSettings

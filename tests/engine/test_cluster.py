@@ -14,10 +14,10 @@ import pytest
 from distributed import LocalCluster, Security
 
 from thon.base.errors import InputError
-from thon.engine.cluster import ClusterCrew, ClusterPool
-from thon.engine.cluster_slurm import slurm_crew
+from thon.engine.cluster.pool import ClusterCrew, ClusterPool
+from thon.engine.cluster.slurm import slurm_crew
 from thon.engine.inputs import file_items
-from thon.engine.lanes import LaneOptions
+from thon.engine.lanes.options import LaneOptions
 from thon.engine.run import run_steps
 from thon.engine.steps import steps_of
 from thon.job.folder import JobFolder

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from thon.base.errors import InputError
-from thon.engine.lane_local import lane_environment
-from thon.engine.lanes import LaneOptions, Lanes, WorkerOptions, parse_lanes, read_lanes
+from thon.engine.lanes.local import lane_environment
+from thon.engine.lanes.options import LaneOptions, Lanes, WorkerOptions, parse_lanes, read_lanes
 
 FILE = """
 default = "gpu"

@@ -12,10 +12,10 @@ from tests.engine.live_harness import Live
 from tests.engine.test_cluster import crew
 from thon.base.errors import InputError, StoreError
 from thon.cli.main import main
-from thon.engine.live_control import Ear, Threshold, read_control, with_threshold, write_control
-from thon.engine.live_launch import LiveAsk, is_running, read_ask, start_live, stop_live
-from thon.engine.live_series import Point, Series, read_series
-from thon.engine.live_status import read_status
+from thon.engine.live.control import Ear, Threshold, read_control, with_threshold, write_control
+from thon.engine.live.launch import LiveAsk, is_running, read_ask, start_live, stop_live
+from thon.engine.live.series import Point, Series, read_series
+from thon.engine.live.status import read_status
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ class TestFile:
         assert ear.listen() is None
 
     def test_series_are_bounded_and_keep_what_came_last(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("thon.engine.live_series.BLOCK", 100)
+        monkeypatch.setattr("thon.engine.live.series.BLOCK", 100)
         series = Series(tmp_path, most=4000)
         for k in range(100):
             values = {"fit.score": float(k), "optics.voltage": 300.0}
@@ -143,7 +143,7 @@ class TestSession:
         assert sum(point.rejected for point in read_series(live.project.root)) == 2
 
     def test_it_does_not_outlive_its_project(self, live: Live, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("thon.engine.live.GONE", 0.5)
+        monkeypatch.setattr("thon.engine.live.session.GONE", 0.5)
         live.put("s.smp", "- 1 END")
         live.start(idle=600.0)
         live.wait_done(2, "s")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from thon.engine.live_sources import FolderSource, Rules
-from thon.engine.live_watch import AGAIN, Watcher
+from thon.engine.live.sources import FolderSource, Rules
+from thon.engine.live.watch import AGAIN, Watcher
 from thon.jobs.movie_sources import find_session
 
 SKIP = Rules(skip=(".*", "*.part"))

@@ -15,13 +15,13 @@ import pytest
 
 from tests.engine.lane_here import LaneHere
 from thon.base.errors import StoreError
-from thon.engine.asked import Asked, ask_to_run, ask_with_parents, asked_jobs, asked_of, withdraw, write_asked
-from thon.engine.lane_contract import Ending, Needs
-from thon.engine.lane_local import LocalLane
-from thon.engine.lanes import LaneOptions, Lanes
-from thon.engine.scheduler import OWNER, Scheduler
-from thon.engine.scheduler_front import Front, run_waiting
-from thon.engine.scheduler_stop import stop
+from thon.engine.lanes.contract import Ending, Needs
+from thon.engine.lanes.local import LocalLane
+from thon.engine.lanes.options import LaneOptions, Lanes
+from thon.engine.scheduler.asked import Asked, ask_to_run, ask_with_parents, asked_jobs, asked_of, withdraw, write_asked
+from thon.engine.scheduler.front import Front, run_waiting
+from thon.engine.scheduler.rounds import OWNER, Scheduler
+from thon.engine.scheduler.stop import stop
 from thon.engine.waiting import add_job, sources_of
 from thon.job.folder import JobFolder
 from thon.job.record import RunSettings

@@ -12,15 +12,18 @@ from pathlib import Path
 
 import pytest
 
-from thon.engine import slurm, slurm_account, slurm_lane, slurm_queue
-from thon.engine.lane_contract import Ending, Needs
-from thon.engine.lanes import LaneOptions
-from thon.engine.slurm import Account, Queued, RefusedError, SilentError
-from thon.engine.slurm_lane import SlurmHandle, SlurmLane
-from thon.engine.slurm_queue import Queue
-from thon.engine.slurm_script import write_script
-from thon.engine.slurm_states import TRIES, ending_of, words_of
-from thon.engine.submission import Submission, new_submission, open_submission, read_submission, write_submission
+from thon.engine.lanes.contract import Ending, Needs
+from thon.engine.lanes.options import LaneOptions
+from thon.engine.slurm import account as slurm_account
+from thon.engine.slurm import commands
+from thon.engine.slurm import lane as slurm_lane
+from thon.engine.slurm import queue as slurm_queue
+from thon.engine.slurm.commands import Account, Queued, RefusedError, SilentError
+from thon.engine.slurm.lane import SlurmHandle, SlurmLane
+from thon.engine.slurm.queue import Queue
+from thon.engine.slurm.script import write_script
+from thon.engine.slurm.states import TRIES, ending_of, words_of
+from thon.engine.slurm.submission import Submission, new_submission, open_submission, read_submission, write_submission
 from thon.job.folder import JobFolder
 
 GOLDEN = Path(__file__).parent.parent / "slurm" / "batch.sh"
@@ -300,7 +303,7 @@ class TestSubmission:
     def test_a_slow_cluster_does_not_keep_the_scheduler(
         self, cluster: Cluster, folder: JobFolder, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(slurm, "TIMEOUT", 0.3)
+        monkeypatch.setattr(commands, "TIMEOUT", 0.3)
         cluster.does("sbatch", "sleep 5")
         cluster.does("squeue", "sleep 5")
         begun = time.monotonic()
@@ -374,7 +377,7 @@ class TestQueue:
         handle = start(folder)
         until(handle, lambda: handle.state == "queued")
         (cluster.folder / "queue" / "100").write_text("100|RUNNING|n1|N/A|None|somebody|else's\n")
-        assert slurm.squeue()["100"].name == "somebody|else's"
+        assert commands.squeue()["100"].name == "somebody|else's"
         until(handle, lambda: handle.state != "queued")
         handle.cancel()
         assert until(handle, never) == Ending(130)
@@ -444,7 +447,7 @@ class TestAccounting:
     def test_what_it_tells(self, version: str, cluster: Cluster) -> None:
         text = json.dumps({"jobs": [getattr(self, version)()]})
         (cluster.folder / "sacct.json").write_text(text)
-        account = slurm.accounting("100", "J003")
+        account = commands.accounting("100", "J003")
         assert account is not None
         assert (account.state, account.code, account.signal) == ("OUT_OF_MEMORY", 0, 9)
         assert account.told == {
@@ -466,14 +469,14 @@ class TestAccounting:
             '{"jobs": [{"job_id": 100, "name": "J003", "state": {"current": "FAILED"}}]}'
         )
         with pytest.raises(SilentError, match="no accounting"):
-            slurm.accounting("100", "J003")
+            commands.accounting("100", "J003")
         (cluster.folder / "sacct.json").write_text("[]")
         with pytest.raises(SilentError, match="no accounting"):
-            slurm.accounting("100", "J003")
+            commands.accounting("100", "J003")
 
     def test_without_accounting_and_forgotten(self, cluster: Cluster) -> None:
         with pytest.raises(RefusedError, match="accounting storage is disabled"):
-            slurm.accounting("100", "J003")
+            commands.accounting("100", "J003")
         account = slurm_account.account_of("100", "J003")
         assert account is not None
         assert account.state == "UNKNOWN"

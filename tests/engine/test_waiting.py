@@ -10,12 +10,12 @@ import pytest
 
 from tests.engine.lane_here import LaneHere
 from thon.base.errors import InputError, StoreError
-from thon.engine.asked import ask_with_parents
 from thon.engine.graph import hold, in_order, obstacles, parents_of, with_parents
-from thon.engine.lanes import Lanes
+from thon.engine.lanes.options import Lanes
 from thon.engine.run import Run
-from thon.engine.scheduler import Scheduler
-from thon.engine.scheduler_front import Front, run_waiting
+from thon.engine.scheduler.asked import ask_with_parents
+from thon.engine.scheduler.front import Front, run_waiting
+from thon.engine.scheduler.rounds import Scheduler
 from thon.engine.waiting import Changes, add_job, clone, restart, sources_of, wants_of
 from thon.job.iterations import kept_iterations
 from thon.job.record import RunSettings

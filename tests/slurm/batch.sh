@@ -28,4 +28,4 @@ export TMPDIR='/scratch/$USER dir'
 export MASTER_ADDR=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 export MASTER_PORT=$((20000 + SLURM_JOB_ID % 20000))
 
-exec srun --kill-on-bad-exit=1 --cpu-bind=none --mpi=none /opt/thon/bin/python -P -m thon.engine.slurm_worker '/data/my project/J003-refine3d'
+exec srun --kill-on-bad-exit=1 --cpu-bind=none --mpi=none /opt/thon/bin/python -P -m thon.engine.slurm.worker '/data/my project/J003-refine3d'

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from tests.slurm.lab.cluster import USERS, Cluster, MissingError, running
-from thon.engine import slurm_queue
-from thon.engine.lanes import LaneOptions, Lanes
-from thon.engine.scheduler import Scheduler
+from thon.engine.lanes.options import LaneOptions, Lanes
+from thon.engine.scheduler.rounds import Scheduler
+from thon.engine.slurm import queue as slurm_queue
 from thon.engine.waiting import add_job, sources_of
 from thon.job.folder import JobFolder
 from thon.job.record import RunSettings

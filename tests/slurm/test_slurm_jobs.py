@@ -12,11 +12,11 @@ import pytest
 
 from tests.slurm.conftest import Bench, Person, account, counted, until
 from tests.slurm.lab.cluster import Cluster
-from thon.engine import slurm
-from thon.engine.asked import ask_to_run, asked_jobs, asked_of
-from thon.engine.lane_trial import try_lane
-from thon.engine.scheduler_stop import stop
-from thon.engine.submission import read_submission, write_submission
+from thon.engine.lanes.trial import try_lane
+from thon.engine.scheduler.asked import ask_to_run, asked_jobs, asked_of
+from thon.engine.scheduler.stop import stop
+from thon.engine.slurm import commands
+from thon.engine.slurm.submission import read_submission, write_submission
 from thon.engine.waiting import add_job
 from thon.job.folder import JobFolder
 from thon.job.record import RunSettings
@@ -50,7 +50,7 @@ def test_two_users_each_with_their_own_jobs_and_files(cluster: Cluster, people: 
         told = account(cluster, run.batch)
         expected = {"project": "project", "job": job.name, "lane": "slurm", "price": 3.6}
         assert {name: value for name, value in json.loads(told["comment"]).items() if name != "thon"} == expected
-    assert slurm.squeue() == {}
+    assert commands.squeue() == {}
 
 
 def test_an_evicted_job_goes_on_where_it_stopped(cluster: Cluster, bench: Bench) -> None:
@@ -164,8 +164,8 @@ def test_a_scheduler_that_was_killed_is_followed_by_one_that_finds_the_job(
     until(lambda: scheduler.codes, scheduler)
     assert folder.output("kept").total == counted(4)
     assert len(folder.read().runs) == 1
-    until(lambda: slurm.numbers_of(given.name))
-    assert slurm.numbers_of(given.name) == [given.batch]
+    until(lambda: commands.numbers_of(given.name))
+    assert commands.numbers_of(given.name) == [given.batch]
 
 
 def test_what_is_cancelled_by_hand_and_what_is_stopped(cluster: Cluster, bench: Bench) -> None:
@@ -183,7 +183,7 @@ def test_what_is_cancelled_by_hand_and_what_is_stopped(cluster: Cluster, bench: 
     scheduler.close()
     assert asked_of(folders[2]) is not None
     assert stop(bench.project, folders[2]).startswith("was cancelled in the batch system")
-    until(lambda: slurm.squeue() == {})
+    until(lambda: commands.squeue() == {})
     assert [folder.state() for folder in folders] == ["interrupted"] * 3
 
 
@@ -219,7 +219,7 @@ def test_a_trial_of_lanes(bench: Bench) -> None:
     told_wrong = try_lane(root, "main", broken)
     assert "/nonexistent/python" in "\n".join(told_wrong.troubles)
     assert list((root / ".thon").glob("trial-*")) == []
-    assert slurm.squeue() == {}
+    assert commands.squeue() == {}
 
 
 def words(scheduler: object, job: str) -> str:

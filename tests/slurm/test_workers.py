@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 
 from tests.slurm.lab.cluster import Cluster
-from thon.engine import slurm
 from thon.engine.inputs import file_items
-from thon.engine.live_control import write_control
-from thon.engine.live_launch import LiveAsk, start_live
-from thon.engine.live_status import read_status
+from thon.engine.live.control import write_control
+from thon.engine.live.launch import LiveAsk, start_live
+from thon.engine.live.status import read_status
+from thon.engine.slurm import commands
 from thon.engine.steps import steps_of
 from thon.job.folder import JobFolder
 from thon.job.record import RunSettings
@@ -73,7 +73,7 @@ def job(project: Project, count: int) -> JobFolder:
 
 
 def drive(folder: JobFolder, lane: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-P", "-m", "thon.engine.cluster_worker", str(folder.path), lane]
+    command = [sys.executable, "-P", "-m", "thon.engine.cluster.worker", str(folder.path), lane]
     with (folder.path / "worker.log").open("ab") as log:
         return subprocess.Popen(command, stdout=log, stderr=log)
 
@@ -87,14 +87,14 @@ def test_items_are_spread_and_nothing_is_lost_or_twice_when_workers_and_driver_g
     driver = drive(folder, "spread")
     # A worker is cancelled: another comes in its place.
     until(lambda: len(times(folder, "item_done")) > 5)
-    first = next(iter(slurm.squeue("--states=RUNNING")))
-    slurm.scancel(first)
+    first = next(iter(commands.squeue("--states=RUNNING")))
+    commands.scancel(first)
     until(lambda: len(times(folder, "item_done")) > 20)
     # The driver is killed: its workers end, and the next driver has its own.
     driver.send_signal(signal.SIGKILL)
     driver.wait()
     assert len(folder.items()) < 100
-    left = set(slurm.squeue())
+    left = set(commands.squeue())
     driver = drive(folder, "spread")
     assert driver.wait(60) == 0, (folder.path / "worker.log").read_text()[-2000:]
     record = folder.read()
@@ -109,7 +109,7 @@ def test_items_are_spread_and_nothing_is_lost_or_twice_when_workers_and_driver_g
     assert record.runs[-3].cost == 0
     assert not list(folder.path.rglob(".tmp-*"))
     assert "0 of 2 workers are there" in " ".join(event.text for event in folder.events() if event.kind == "log")
-    until(lambda: not slurm.squeue())
+    until(lambda: not commands.squeue())
 
 
 def test_a_lane_that_leads_nowhere_says_so(project: Project) -> None:
@@ -144,4 +144,4 @@ def test_a_live_session_has_its_workers_there_and_survives_kill(project: Project
     status = read_status(project.root)
     assert status is not None
     assert (status.lane, status.failures) == ("spread", ())
-    until(lambda: not slurm.squeue())
+    until(lambda: not commands.squeue())

@@ -13,7 +13,7 @@ from fastapi.testclient import TestClient
 
 from tests.project.conftest import Do
 from tests.web.conftest import Servers, Shown
-from thon.engine.asked import asked_of
+from thon.engine.scheduler.asked import asked_of
 from thon.job.events import Log
 from thon.project.notes import notes_of
 from thon.project.project import Project
@@ -345,7 +345,7 @@ def test_lanes_are_listed_and_a_session_is_told_things(web: TestClient, project:
 
 
 def test_a_question_without_end_is_given_up(shown: Shown, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("thon.web.api_projects.SECONDS", 0.2)
+    monkeypatch.setattr("thon.web.api.projects.SECONDS", 0.2)
     endless = "WITH RECURSIVE n(k) AS (SELECT 1 UNION ALL SELECT k + 1 FROM n) SELECT count(*) FROM n"
     answer = shown.web.get(f"{API}/sql", params={"query": endless})
     assert (answer.status_code, answer.json()["got"]) == (422, "interrupted")

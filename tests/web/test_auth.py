@@ -190,7 +190,7 @@ def test_every_answer_has_the_headers_that_keep_others_out(shown: Shown) -> None
 def test_what_is_sent_is_bounded(shown: Shown, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("thon.web.limits.LARGEST_BODY", 1000)
     monkeypatch.setattr("thon.web.limits.LARGEST_UPLOAD", 2000)
-    monkeypatch.setattr("thon.web.api_browse.LARGEST_UPLOAD", 2000)
+    monkeypatch.setattr("thon.web.api.browse.LARGEST_UPLOAD", 2000)
     url = f"{API}/jobs/J001"
     assert shown.web.patch(url, content=b"x" * 1001).status_code == 413
     assert shown.web.patch(url, content=iter([b"x" * 600] * 2)).status_code == 413

@@ -14,7 +14,7 @@ from fastapi.testclient import TestClient
 
 from tests.project.conftest import Do
 from tests.web.conftest import Servers, Shown
-from thon.engine.live_status import StageStatus, broken, write_status
+from thon.engine.live.status import StageStatus, broken, write_status
 from thon.engine.waiting import add_job
 from thon.job.record import RunSettings
 from thon.job.registry import listings, load_job

@@ -24,7 +24,7 @@ from fastapi.testclient import TestClient
 from tests.project.conftest import Do
 from tests.web.conftest import Servers
 from thon.base.errors import StoreError
-from thon.engine.asked import asked_of
+from thon.engine.scheduler.asked import asked_of
 from thon.project import index as index_module
 from thon.project.project import Project
 from thon.web import served as served_module

@@ -14,14 +14,14 @@ from thon.cli.around import as_lines, in_project, jobs_of, number_of, project_of
 from thon.cli.ledger import plain_table, print_table
 from thon.cli.progress import Teller
 from thon.cli.shell import JobName
-from thon.engine.lane_contract import Needs
-from thon.engine.lane_trial import Trial, try_lane
-from thon.engine.lanes import LaneOptions, places, read_lanes
+from thon.engine.lanes.contract import Needs
+from thon.engine.lanes.options import LaneOptions, places, read_lanes
+from thon.engine.lanes.trial import Trial, try_lane
 from thon.engine.run import Launch
-from thon.engine.scheduler_front import Front, launch_on
-from thon.engine.scheduler_stop import stop
-from thon.engine.slurm_script import write_script
-from thon.engine.submission import Submission
+from thon.engine.scheduler.front import Front, launch_on
+from thon.engine.scheduler.stop import stop
+from thon.engine.slurm.script import write_script
+from thon.engine.slurm.submission import Submission
 from thon.engine.waiting import needs_of
 from thon.job.folder import JobFolder
 from thon.job.plan import size_text

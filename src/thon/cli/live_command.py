@@ -33,13 +33,13 @@ from thon.cli.run_command import absolute
 from thon.cli.typed import typed_command
 from thon.engine.dry_run import ItemPlan, dry_run, planned_inputs
 from thon.engine.inputs import Expanded
-from thon.engine.live import run_live
-from thon.engine.live_crew import lane_crew
-from thon.engine.live_inbox import Inbox
-from thon.engine.live_open import SessionRequest
-from thon.engine.live_options import LiveOptions
-from thon.engine.live_sources import open_source
-from thon.engine.live_watch import Watcher
+from thon.engine.live.crew import lane_crew
+from thon.engine.live.inbox import Inbox
+from thon.engine.live.open import SessionRequest
+from thon.engine.live.options import LiveOptions
+from thon.engine.live.session import run_live
+from thon.engine.live.sources import open_source
+from thon.engine.live.watch import Watcher
 from thon.engine.run import worst
 from thon.engine.steps import Step, steps_of
 from thon.job.places import found

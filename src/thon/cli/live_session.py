@@ -11,10 +11,10 @@ import click
 from thon.base.errors import InputError
 from thon.cli.around import as_lines
 from thon.cli.live_view import drawn
-from thon.engine.live_control import Threshold, read_control, with_threshold, without_threshold, write_control
-from thon.engine.live_launch import is_running, stop_live
-from thon.engine.live_series import read_series
-from thon.engine.live_status import read_status
+from thon.engine.live.control import Threshold, read_control, with_threshold, without_threshold, write_control
+from thon.engine.live.launch import is_running, stop_live
+from thon.engine.live.series import read_series
+from thon.engine.live.status import read_status
 from thon.project.project import Project
 
 PATIENCE = 60.0

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from thon.engine.live_status import LiveStatus, Said, StageStatus
+from thon.engine.live.status import LiveStatus, Said, StageStatus
 from thon.job.told import duration
 
 if TYPE_CHECKING:

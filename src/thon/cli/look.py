@@ -97,9 +97,9 @@ def command_show(job: str, output: str | None, schema: bool, events: bool, as_js
 
 
 def _show_type(name: str) -> None:
-    from thon.cli.job_command import CONTEXT, job_command  # noqa: PLC0415
+    from thon.cli.job_command import job_command  # noqa: PLC0415
 
-    with click.Context(job_command(name), info_name=f"thon {name}", **CONTEXT) as context:
+    with click.Context(job_command(name), info_name=f"thon {name}", max_content_width=110) as context:
         context.meta["thon.help_all"] = True
         click.echo(context.get_help())
 

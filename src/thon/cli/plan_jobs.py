@@ -17,11 +17,11 @@ from thon.cli.progress import Teller, make_teller
 from thon.cli.shell import JobName
 from thon.cli.typed import typed_command
 from thon.engine.append import append
-from thon.engine.asked import asked_of
 from thon.engine.graph import waiting_jobs
 from thon.engine.inputs import is_job
 from thon.engine.run import Run
-from thon.engine.scheduler_front import run_waiting
+from thon.engine.scheduler.asked import asked_of
+from thon.engine.scheduler.front import run_waiting
 from thon.engine.waiting import Changes, clone, restart, sources_of, valid_options
 from thon.engine.workflow import add_workflow, read_workflow
 from thon.engine.workflow_export import export, write_workflow

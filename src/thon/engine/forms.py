@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 from thon.base.errors import InputError, ThonError
 from thon.base.options import Options
 from thon.engine.inputs import is_job
-from thon.engine.live_options import LiveOptions
+from thon.engine.live.options import LiveOptions
 from thon.engine.steps import steps_of
 from thon.engine.waiting import check_port, sources_of, valid_options, wants_of
 from thon.job.record import RunSettings

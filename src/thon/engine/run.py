@@ -14,8 +14,8 @@ from thon.base.errors import StoreError
 from thon.base.options import Options
 from thon.engine.inputs import job_items
 from thon.engine.local import Watch, run_local
+from thon.engine.slurm.submission import open_submission
 from thon.engine.steps import Step
-from thon.engine.submission import open_submission
 from thon.job.folder import JobFolder
 from thon.job.item import read_options
 from thon.job.record import RunSettings

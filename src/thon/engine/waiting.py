@@ -11,7 +11,7 @@ from thon.base.errors import InputError, StoreError
 from thon.base.options import Options
 from thon.engine.graph import is_number
 from thon.engine.inputs import connect_ports, file_items, is_job, job_items, job_of
-from thon.engine.lane_contract import Needs
+from thon.engine.lanes.contract import Needs
 from thon.job.folder import JobFolder, storing
 from thon.job.item import read_options
 from thon.job.iterations import ITERATIONS, kept_iterations

@@ -17,21 +17,20 @@ from fastapi.security import HTTPBearer
 from fastapi.staticfiles import StaticFiles
 
 from thon.job.machine import software
-from thon.web import (
-    api_actions,
-    api_browse,
-    api_events,
-    api_files,
-    api_flows,
-    api_history,
-    api_items,
-    api_jobs,
-    api_lanes,
-    api_live,
-    api_projects,
-    api_types,
-    faults,
-    login,
+from thon.web import faults, login
+from thon.web.api import (
+    actions,
+    browse,
+    events,
+    files,
+    flows,
+    history,
+    items,
+    jobs,
+    lanes,
+    live,
+    projects,
+    types,
 )
 from thon.web.auth import Doorkeeper, Guard
 from thon.web.hub import Hub
@@ -44,18 +43,18 @@ from thon.web.views import router as views
 
 API = "/api/v1"
 ROUTES = (
-    api_projects,
-    api_jobs,
-    api_actions,
-    api_types,
-    api_items,
-    api_files,
-    api_events,
-    api_history,
-    api_flows,
-    api_browse,
-    api_lanes,
-    api_live,
+    projects,
+    jobs,
+    actions,
+    types,
+    items,
+    files,
+    events,
+    history,
+    flows,
+    browse,
+    lanes,
+    live,
 )
 """Modules of the API; the order is that of its document."""
 

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, select
 
 from thon.base.errors import StoreError
 from thon.engine.graph import parents_of
-from thon.engine.scheduler import Standing
+from thon.engine.scheduler.rounds import Standing
 from thon.job.events import Event, ItemDone, Progress, parse_event
 from thon.job.folder import JobFolder
 from thon.project.ask import Row, job_log

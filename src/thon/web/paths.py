@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from thon.web.api_models import FileOut, Listing
+from thon.web.api.models import FileOut, Listing
 from thon.web.faults import AbsentError, RefusedError
 
 MOST = 2000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from thon.web.api_models import job_out
+from thon.web.api.models import job_out
 from thon.web.cards import cards_of
 from thon.web.served import Served
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 from thon.base.errors import StoreError, ThonError
 from thon.engine.desk import Desk
-from thon.engine.lanes import Lanes, read_lanes
-from thon.engine.scheduler import OWNER, Scheduler
+from thon.engine.lanes.options import Lanes, read_lanes
+from thon.engine.scheduler.rounds import OWNER, Scheduler
 from thon.project.lock import OwnerLock
 from thon.project.project import Project
 

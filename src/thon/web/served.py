@@ -11,8 +11,8 @@ from typing import Any
 
 from thon.base.errors import InputError, StoreError, ThonError
 from thon.engine.desk import Desk
-from thon.engine.live_status import STATUS
-from thon.engine.scheduler import Scheduler
+from thon.engine.live.status import STATUS
+from thon.engine.scheduler.rounds import Scheduler
 from thon.job.folder import JobFolder
 from thon.project.kept_index import KeptIndex
 from thon.project.lock import OwnerLock

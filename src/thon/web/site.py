@@ -22,8 +22,8 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from thon.base.errors import InputError, ThonError
-from thon.engine.asked import ASKED
 from thon.engine.desk import Desk
+from thon.engine.scheduler.asked import ASKED
 from thon.job.places import MARK, is_project
 from thon.project.project import Project
 from thon.web.faults import AbsentError, ConflictError

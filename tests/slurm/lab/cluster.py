@@ -42,14 +42,14 @@ def check() -> None:
     path = f"{os.environ['PATH']}:/usr/sbin:/sbin"
     missing = [name for name in PROGRAMS if shutil.which(name, path=path) is None]
     if missing:
-        raise MissingError(f"{', '.join(missing)} not installed (tests/slurm/lab/install.sh)")
+        raise MissingError(f"{', '.join(missing)} not installed (make services)")
     try:
         for user in USERS:
             pwd.getpwnam(user)
         for node in NODES:
             socket.gethostbyname(node)
     except (KeyError, OSError) as error:
-        raise MissingError(f"users and nodes are not set up (tests/slurm/lab/install.sh): {error}") from error
+        raise MissingError(f"users and nodes are not set up (make services): {error}") from error
 
 
 @contextlib.contextmanager

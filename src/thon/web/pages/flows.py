@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 
 from thon.base.errors import ThonError
-from thon.engine.lanes import LaneOptions, places, read_lanes
+from thon.engine.lanes.options import LaneOptions, places, read_lanes
 from thon.web.cards import cards_of
 from thon.web.faults import fault_of
 from thon.web.pages.new import lanes_of

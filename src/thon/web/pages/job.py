@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from sqlalchemy import func, select
 
 from thon.base.errors import StoreError
-from thon.engine.asked import asked_of
+from thon.engine.scheduler.asked import asked_of
 from thon.job.folder import JobFolder
 from thon.job.record import JobRecord
 from thon.project.ask import Row

@@ -13,7 +13,7 @@ from thon.engine.inputs import is_job
 from thon.job.folder import JobFolder
 from thon.project.ask import By, Row, costs, job_log, numbers_of
 from thon.project.tables import jobs, numbers
-from thon.web.api_history import why as tell_why
+from thon.web.api.history import why as tell_why
 from thon.web.cards import state_of
 from thon.web.faults import fault_of
 from thon.web.pages.render import page

@@ -9,9 +9,9 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 
 from thon.base.errors import StoreError
-from thon.engine.live_control import LiveControl, read_control
-from thon.engine.live_launch import ENDED, is_running, read_ask
-from thon.engine.live_status import LiveStatus, read_status
+from thon.engine.live.control import LiveControl, read_control
+from thon.engine.live.launch import ENDED, is_running, read_ask
+from thon.engine.live.status import LiveStatus, read_status
 from thon.job.events import ItemDone
 from thon.job.folder import JobFolder
 from thon.web.cards import tail

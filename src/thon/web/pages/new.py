@@ -12,7 +12,7 @@ from fastapi.responses import HTMLResponse
 
 from thon.base.errors import ThonError
 from thon.engine.forms import filled_from
-from thon.engine.lanes import LOCAL, read_lanes
+from thon.engine.lanes.options import LOCAL, read_lanes
 from thon.job.iterations import kept_iterations
 from thon.web.cards import Card, cards_of
 from thon.web.pages.fields import Field, fields_of

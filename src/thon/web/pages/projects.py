@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
-from thon.web.api_projects import list_projects
+from thon.web.api.projects import list_projects
 from thon.web.pages.render import base_of, page
 from thon.web.site import ServedSite
 

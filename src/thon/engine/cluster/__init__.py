@@ -1,0 +1,1 @@
+"""The items of one job spread over workers elsewhere, by Dask."""

@@ -1,0 +1,1 @@
+"""Lanes: where jobs can run."""

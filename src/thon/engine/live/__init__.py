@@ -1,0 +1,1 @@
+"""Live sessions: what arrives is watched, done and told about."""

@@ -1,0 +1,1 @@
+"""What was asked for is run, each job when its turn has come."""

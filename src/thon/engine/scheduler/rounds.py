@@ -1,0 +1,313 @@
+"""Runs what was asked for in a project: each job once those before it are finished and its lane has room for it.
+
+Whoever owns `.thon/scheduler` calls `round` again and again, about every second. It never waits: what takes time, such
+as looking up inputs, runs in a thread, and where a job type must be loaded, in the process behind `call`. The folders
+are the truth, so that a scheduler that was killed leaves nothing behind that the next one does not find: a job is asked
+for as long as its `asked.json` is there, and one that runs without it was stopped by a person.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from thon.base.errors import StoreError, ThonError
+from thon.engine.graph import IN_VAIN, obstacles, parents_of, release
+from thon.engine.lanes.contract import Ending, Handle, Lane, Needs
+from thon.engine.lanes.open import open_lane
+from thon.engine.lanes.options import LaneOptions, Lanes
+from thon.engine.local import PATIENCE, Follower, Watch
+from thon.engine.run import Announce
+from thon.engine.scheduler.asked import Asked, asked_jobs, withdraw, write_asked
+from thon.engine.scheduler.endings import close_failed, hold_back
+from thon.engine.scheduler.threads import in_thread
+from thon.engine.slurm.submission import open_submission
+from thon.engine.waiting import prepare
+from thon.job.folder import JobFolder
+from thon.job.worker import INTERRUPTED
+from thon.project.project import Project
+
+OWNER = Path(".thon", "scheduler")
+"""File by which one process owns the running of a project's jobs."""
+
+LOOKUPS = 2
+"""Jobs whose inputs are looked up at the same time."""
+
+Call = Callable[..., Any]
+"""Calls a function with arguments and returns what it returns, perhaps in another process."""
+
+
+class Say(Protocol):
+    """Takes a sentence about a job, for people."""
+
+    def __call__(self, job: str, text: str, /) -> None: ...
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where a job that was asked for stands.
+
+    Args:
+        job: Its number.
+        lane: Name of its lane.
+        state: "waits" for other jobs or for room; "starting"; "queued" in the batch system; "running"; "stopping".
+        words: The same for people, with what it waits for, the queue's reason, or where it runs.
+        batch: The batch system's number of it.
+    """
+
+    job: str
+    lane: str
+    state: str
+    words: str
+    batch: str = ""
+
+
+@dataclass
+class _Task:
+    """A job that was given to its lane."""
+
+    folder: JobFolder
+    lane: str
+    handle: Handle
+    follower: Follower
+    stopped: bool = False
+
+
+@dataclass
+class _Turn:
+    """A job whose turn has come, while its inputs are looked up and until its lane has room."""
+
+    needs: Future[Needs]
+    since: float = field(default_factory=time.monotonic)
+
+
+def call_here(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call in this process."""
+    return function(*arguments)
+
+
+class Scheduler:
+    """Runs the jobs of a project that are asked for.
+
+    Args:
+        project: The project.
+        lanes: Where jobs can run.
+        say: Is told, in words, what befalls a job that its own events do not tell.
+        watch: Is told every event of the jobs that run.
+        announce: Is told of each job that is started.
+        call: Calls what loads job types; in this process unless given.
+        open: Opens a lane by its name.
+        only: Runs these jobs alone, by number.
+    """
+
+    def __init__(
+        self,
+        project: Project,
+        lanes: Lanes,
+        *,
+        say: Say = lambda job, text: None,
+        watch: Watch = lambda folder, event: None,
+        announce: Announce = lambda folder, start: None,
+        call: Call = call_here,
+        open: Callable[[str, LaneOptions], Lane] = open_lane,
+        only: Collection[str] | None = None,
+    ):
+        self.codes: dict[str, int] = {}
+        """Exit code of each job that has ended, or could not be started, by number; none of one that waited in vain."""
+        self._project, self._lanes, self._open = project, lanes, open
+        self._say, self._watch, self._announce, self._call = say, watch, announce, call
+        self._only = None if only is None else set(only)
+        self._folders: dict[str, JobFolder] = {}
+        self._asked: dict[str, Asked] = {}
+        self._before: dict[str, tuple[int, set[str]]] = {}
+        self._opened: dict[str, Lane] = {}
+        self._tasks: dict[str, _Task] = {}
+        self._turns: dict[str, _Turn] = {}
+        self._waits: dict[str, Standing] = {}
+
+    @property
+    def busy(self) -> bool:
+        """Whether a job runs, or was asked for and does not wait in vain."""
+        return bool(self._tasks or self._waits)
+
+    def status(self) -> dict[str, Standing]:
+        """Where each job that is asked for, or runs, stands, by number, as the last round found it."""
+        running = {
+            name: Standing(name, task.lane, task.handle.state, task.handle.reason, task.handle.batch)
+            for name, task in list(self._tasks.items())
+        }
+        return dict(self._waits) | running
+
+    def round(self) -> None:
+        """Notice what has ended, stop what is no longer asked for, and start what can start. Never waits.
+
+        Raises:
+            StoreError: The disk refuses; nothing is lost, and the next round tries again.
+        """
+        self._folders = {folder.path.name.split("-")[0]: folder for folder in reversed(self._project.jobs())}
+        self._asked = asked_jobs(self._project)
+        asked = {name: one for name, one in self._asked.items() if name in self._folders and self._is_ours(name)}
+        for lane in self._opened.values():
+            lane.begin_round()
+        for name, task in list(self._tasks.items()):
+            if name not in asked and not task.stopped:
+                task.stopped = True
+                task.handle.cancel()
+            task.follower.follow()
+            ending = task.handle.poll()
+            if ending is not None:
+                self._end(name, task, ending, asked.get(name))
+        waits: dict[str, Standing] = {}
+        for name, one in asked.items():
+            if name not in self._tasks and (words := self._wait(name, one)) is not None:
+                waits[name] = Standing(name, one.lane or self._lanes.default, "waits", words)
+        self._waits = waits
+        self._turns = {name: turn for name, turn in self._turns.items() if name in waits}
+
+    def stop(self, job: str) -> None:
+        """Stop a job that is asked for; what is finished of it is kept.
+
+        Raises:
+            InputError: No such job.
+        """
+        withdraw(self._project.job(job))
+
+    def close(self, patience: float = PATIENCE) -> None:
+        """The scheduler ends: jobs on this machine are stopped and stay asked for, those of a batch system go on.
+
+        Args:
+            patience: How long a job may take to stop before it is killed, s.
+        """
+        for task in self._tasks.values():
+            task.handle.leave()
+        deadline = time.monotonic() + patience
+        for task in self._tasks.values():
+            task.handle.wait(max(0.0, deadline - time.monotonic()))
+            task.follower.follow()
+        self._tasks.clear()
+
+    def _is_ours(self, name: str) -> bool:
+        return self._only is None or name in self._only
+
+    def _wait(self, name: str, asked: Asked) -> str | None:
+        """Bring a job that was asked for a step nearer to its start; what it waits for, None once it need not wait."""
+        folder = self._folders[name]
+        try:
+            if (given := open_submission(folder)) is not None:
+                self._start(name, folder, given.lane, self._lane(given.lane), Needs())
+                return None
+            state = folder.state()
+            if state == "finished":  # by another hand, or the scheduler was killed before it took the note away
+                withdraw(folder)
+                self.codes.setdefault(name, 0)
+                return None
+            if state == "held":  # whoever asked did not let it go
+                release(folder)
+                state = "waiting"
+            if state == "running":
+                return "runs, but not by this scheduler"
+            if state == "waiting" and (stops := list(self._obstacles(folder))):
+                return self._wait_for(name, folder, stops)
+            return self._take_turn(name, folder, asked)
+        except ThonError as error:
+            self._give_up(name, folder, error)
+            return None
+
+    def _obstacles(self, folder: JobFolder) -> Iterator[tuple[str, str]]:
+        """The jobs that this one waits for, and what is the matter with those that it waits for in vain."""
+        for other, state in obstacles(self._folders, self._parents(folder)):
+            # As the folders have it, for in the first round after a kill nothing is known yet.
+            goes_on = other in self._tasks or other in self._asked
+            yield other, "" if goes_on else IN_VAIN.get(state, "")
+
+    def _parents(self, folder: JobFolder) -> set[str]:
+        """The jobs before this one, from its record, which is read again only once it has changed."""
+        name, changed = folder.path.name, (folder.path / "job.json").stat().st_mtime_ns
+        if self._before.get(name, (0, set()))[0] != changed:
+            self._before[name] = changed, parents_of(folder.head())
+        return self._before[name][1]
+
+    def _wait_for(self, name: str, folder: JobFolder, stops: list[tuple[str, str]]) -> str | None:
+        vain = [f"{other} {trouble}" for other, trouble in stops if trouble]
+        if not vain:
+            return f"waits for {', '.join(other for other, _ in stops)}"
+        hold_back(folder, ", ".join(vain))
+        return None
+
+    def _take_turn(self, name: str, folder: JobFolder, asked: Asked) -> str | None:
+        """Its turn has come: look up its inputs, then start it where its lane has room."""
+        wanted = self._lanes.named(asked.lane)
+        turn = self._turns.get(name)
+        if turn is None:
+            if sum(not one.needs.done() for one in self._turns.values()) >= LOOKUPS:
+                return "waits until the inputs of others are looked up"
+            turn = _Turn(in_thread(self._call, prepare, folder.path))
+            self._turns[name] = turn
+        if not turn.needs.done():
+            return "its inputs are looked up"
+        needs, lane = turn.needs.result(), self._lane(wanted)
+        if reason := lane.full(needs):
+            return self._stay_or_fall(name, folder, asked, turn, reason)
+        lane.reserve(needs)
+        self._start(name, folder, wanted, lane, needs)
+        return None
+
+    def _stay_or_fall(self, name: str, folder: JobFolder, asked: Asked, turn: _Turn, reason: str) -> str:
+        """A job for which its lane has no room keeps its place there, or goes to the next lane after some time."""
+        wanted = self._lanes.named(asked.lane)
+        options, needs = self._lanes[wanted], turn.needs.result()
+        if options.next and options.patience is not None and time.monotonic() - turn.since > 60 * options.patience:
+            self._fall(name, folder, wanted, asked)
+            turn.since = time.monotonic()
+        self._lane(wanted).reserve(needs)
+        return reason
+
+    def _start(self, name: str, folder: JobFolder, wanted: str, lane: Lane, needs: Needs) -> None:
+        begun = folder.marked_state() != "waiting"
+        follower = Follower(folder, self._watch)
+        handle = lane.start(folder, needs)
+        self._tasks[name] = _Task(folder, wanted, handle, follower)
+        self.codes.pop(name, None)
+        self._announce(folder, "resumed" if begun else "new")
+
+    def _end(self, name: str, task: _Task, ending: Ending, asked: Asked | None) -> None:
+        """A job's stay on its lane has ended."""
+        del self._tasks[name]
+        task.follower.follow()
+        if ending.words:
+            self._say(name, ending.words)
+        if ending.next != "end" and asked is not None:
+            if ending.next == "fall":
+                self._fall(name, task.folder, task.lane, asked)
+            return
+        with contextlib.suppress(StoreError):  # a disk that refuses is told by what the job left
+            if asked is not None and ending.words and ending.code != INTERRUPTED:
+                close_failed(task.folder, ending.words, ending.code)
+                task.follower.follow()
+        self.codes[name] = ending.code
+        withdraw(task.folder)
+
+    def _fall(self, name: str, folder: JobFolder, lane: str, asked: Asked) -> None:
+        """Let a job go to the lane after its own."""
+        following = self._lanes[lane].next
+        self._say(name, f"goes to lane {following}, for it did not start in time on {lane}")
+        write_asked(folder, asked.model_copy(update={"lane": following}))
+
+    def _give_up(self, name: str, folder: JobFolder, error: ThonError) -> None:
+        """A job that cannot be started, for what its inputs, its lane or its folder say, is no longer asked for."""
+        self._turns.pop(name, None)
+        self.codes[name] = error.exit_code
+        self._say(name, str(error))
+        with contextlib.suppress(StoreError):
+            withdraw(folder)
+            hold_back(folder, str(error))
+
+    def _lane(self, name: str) -> Lane:
+        if name not in self._opened:
+            self._opened[name] = self._open(name, self._lanes[name])
+        return self._opened[name]

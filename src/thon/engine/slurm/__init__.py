@@ -1,0 +1,1 @@
+"""Jobs of Slurm: submitted, watched, accounted for, and found again after a kill."""
