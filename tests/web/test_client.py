@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -59,6 +60,18 @@ def test_a_chain_is_run_and_its_results_fetched(url: str, tmp_path: Path) -> Non
     assert project.sql("SELECT count(*) FROM jobs")[1] == [[3]]
     assert [step["job"] for step in project.why(job=summed.number)["chain"]] == ["J003", "J002", "J001"]
     assert read.clone(options={"scale": 5}, run=False).read()["options"]["scale"] == 5
+
+
+def test_the_code_of_the_guide(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "guide" / "web.md").read_text()
+    [code] = re.findall(r"^```python\n(.*?)^```", guide, re.MULTILINE | re.DOTALL)
+    here = {"http://127.0.0.1:8080/?token=…": url, "galactosidase": "project", "ctf-fit": "read-numbers"}
+    here |= {'"micrograph": ["J002"]': '"source": ["../a.txt"]', '"max_resolution": 4.0': '"scale": 2.0'}
+    for there, local in here.items():
+        assert there in code
+        code = code.replace(there, local)
+    exec(compile(code, "web.md", "exec"), {})
+    assert re.match(r"finished \[\{'month': '\d{4}-\d\d'", capsys.readouterr().out)
 
 
 def test_changes_are_told_as_they_come(url: str) -> None:

@@ -90,6 +90,9 @@ def new_job(page: Page, kind: str, **fields: object) -> None:
     at(page, "type-search").fill(kind)
     at(page, f"type-{kind}").click()
     fill(page, **{f"options.{name}": value for name, value in fields.items()}, **{"settings.threads": 1})
+    expect(at(page, "checked")).to_have_text("Ready to run", timeout=60_000)
+    if kind == "pick":
+        shoot(page, "builder")
     at(page, "run").click()
     await_job(page, kind)
 
@@ -168,7 +171,6 @@ def classify(page: Page) -> None:
     at(page, "view-graph").click()
     card = page.locator("[data-testid^=card-]", has_text="Select classes")
     expect(card).to_contain_text("finished", timeout=COMPUTING)
-    shoot(page, "graph")
 
 
 def map_and_refine(page: Page) -> None:
@@ -196,5 +198,8 @@ def look_back(page: Page, project: Path) -> None:
     shoot(page, "history")
     at(page, "nav-log").click()
     shoot(page, "log")
+    at(page, "nav-jobs").click()
+    at(page, "view-graph").click()
+    shoot(page, "graph")
     assert main(["mask", "J015", "-o", str(project), "--threads", "1", "-q"]) == 0
     assert (project / "J017-mask" / "outputs" / "all").is_dir()
