@@ -105,6 +105,12 @@ def until(condition: Callable[[], object], scheduler: Scheduler | None = None, s
         time.sleep(0.01)
 
 
+def stands(scheduler: Scheduler, job: str) -> tuple[str, str]:
+    """State and words of a job that was asked for; empty before the scheduler has seen it."""
+    standing = scheduler.status().get(job)
+    return ("", "") if standing is None else (standing.state, standing.words)
+
+
 class TestAsking:
     """The note in the folder is all there is."""
 
@@ -161,7 +167,7 @@ class TestRounds:
         scheduler = self.scheduler(project, lane)
         until(lambda: len(lane.handles) == 2, scheduler)
         assert list(lane.handles) == ["J001", "J002"]
-        until(lambda: scheduler.status()["J003"].words == "waits for room", scheduler)
+        until(lambda: stands(scheduler, "J003")[1] == "waits for room", scheduler)
         assert scheduler.status()["J001"].words == "queued: no free node has what it asks for (Resources)"
         lane.handles["J001"].ending = Ending(0)
         until(lambda: "J003" in lane.handles, scheduler)
@@ -228,6 +234,29 @@ class TestRounds:
         assert folder.state() == "held"
         assert "did you mean local?" in next(event.text for event in folder.events() if event.kind == "log")
         assert not scheduler.busy
+
+    def test_lanes_that_are_described_anew_hold_for_what_starts_from_then_on(self, project: Project) -> None:
+        opened: list[int | None] = []
+        lanes: list[FakeLane] = []
+
+        def open_lane(name: str, options: LaneOptions) -> FakeLane:
+            opened.append(options.cpus)
+            lanes.append(FakeLane())
+            return lanes[-1]
+
+        scheduler = Scheduler(project, Lanes({"local": LaneOptions(kind="local", cpus=1)}), open=open_lane)
+        ask_to_run(add(project, "one"))
+        until(lambda: stands(scheduler, "J001")[0] == "queued", scheduler)
+        scheduler.use(Lanes({"local": LaneOptions(kind="local", cpus=2)}))
+        ask_to_run(add(project, "two"))
+        until(lambda: stands(scheduler, "J002")[0] == "queued", scheduler)
+        assert opened == [1]
+        for handle in lanes[0].handles.values():
+            handle.ending = Ending(0)
+        until(lambda: not scheduler.busy, scheduler)
+        ask_to_run(add(project, "one"))
+        until(lambda: stands(scheduler, "J003")[0] == "queued", scheduler)
+        assert opened == [1, 2]
 
     def test_what_is_held_and_asked_for_by_hand_is_let_go(self, project: Project) -> None:
         folder = add(project, "one")

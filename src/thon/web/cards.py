@@ -162,7 +162,7 @@ def _card(served: Served, row: Row, before: set[str], numbers: dict[str, float],
     # On another machine a job holds a lock that cannot be seen from here everywhere.
     is_known = row["state"] == "running" and standing is not None and standing.state == "running"
     state = "running" if is_known else state_of(folder, row["state"])
-    if state in ("waiting", "held"):
+    if state in ("waiting", "held") or not row["items"]:
         before = before | _awaited(folder)
     progress, left = _progress(folder, row) if state == "running" else (_done(row), None)
     return Card(
@@ -181,7 +181,7 @@ def _card(served: Served, row: Row, before: set[str], numbers: dict[str, float],
 
 
 def _standing(standing: Standing | None, state: str, row: Row) -> str:
-    if standing is not None and standing.words != state:
+    if standing is not None and state not in (standing.words, "finished"):
         return standing.words
     return str(row["error"] or "").split("\n")[0] if state in ("failed", "unreadable") else ""
 

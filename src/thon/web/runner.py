@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 
 from thon.base.errors import StoreError, ThonError
 from thon.engine.desk import Desk
-from thon.engine.lanes.options import Lanes, read_lanes
+from thon.engine.lanes.options import Lanes, places, read_lanes
 from thon.engine.scheduler.rounds import OWNER, Scheduler
 from thon.project.lock import OwnerLock
 from thon.project.project import Project
@@ -38,6 +40,7 @@ class Runner:
         self.trouble = ""
         """Why no jobs are run, in words; empty where they are."""
         self._project, self._desk, self._say = project, desk, say
+        self._known, self._lanes_file = Lanes(), ("", 0)
         self._wake, self._over = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"scheduler of {project.root.name}", daemon=True)
         self._thread.start()
@@ -63,12 +66,13 @@ class Runner:
 
     def _rounds(self, lock: OwnerLock) -> None:
         """Rounds for as long as the running of jobs is ours."""
-        lanes = self._lanes()
-        scheduler = Scheduler(self._project, lanes, say=self._say, call=self._desk.call)
+        scheduler = Scheduler(self._project, self._lanes(), say=self._say, call=self._desk.call)
         self.scheduler, self.trouble = scheduler, ""
         try:
             while not self._over.is_set():
                 lock.check()
+                if self._have_lanes_changed():
+                    scheduler.use(self._lanes())
                 self._round(scheduler)
                 self._pause(ROUND)
         finally:
@@ -86,16 +90,31 @@ class Runner:
         else:
             self.trouble = ""
 
+    def _have_lanes_changed(self) -> bool:
+        """Whether the file of lanes is another than at the last look."""
+        before, self._lanes_file = self._lanes_file, _newest(places(self._project.root))
+        return before != self._lanes_file
+
     def _lanes(self) -> Lanes:
+        """The lanes as they are described now; as before where that cannot be read."""
+        self._lanes_file = _newest(places(self._project.root))
         try:
-            return read_lanes(self._project.root)
+            self._known = read_lanes(self._project.root)
         except ThonError as error:
             self._say("", str(error))
-            return Lanes()
+        return self._known
 
     def _pause(self, seconds: float) -> None:
         self._wake.wait(seconds)
         self._wake.clear()
+
+
+def _newest(files: Iterable[Path]) -> tuple[str, int]:
+    """The first of some files that is there, and when it was changed."""
+    for file in files:
+        with contextlib.suppress(OSError):
+            return str(file), file.stat().st_mtime_ns
+    return "", 0
 
 
 def _is_busy(error: StoreError) -> bool:

@@ -126,6 +126,7 @@ class Scheduler:
         self._asked: dict[str, Asked] = {}
         self._before: dict[str, tuple[int, set[str]]] = {}
         self._opened: dict[str, Lane] = {}
+        self._opened_as: dict[str, LaneOptions] = {}
         self._tasks: dict[str, _Task] = {}
         self._turns: dict[str, _Turn] = {}
         self._waits: dict[str, Standing] = {}
@@ -152,6 +153,7 @@ class Scheduler:
         self._folders = {folder.path.name.split("-")[0]: folder for folder in reversed(self._project.jobs())}
         self._asked = asked_jobs(self._project)
         asked = {name: one for name, one in self._asked.items() if name in self._folders and self._is_ours(name)}
+        self._renew_lanes()
         for lane in self._opened.values():
             lane.begin_round()
         for name, task in list(self._tasks.items()):
@@ -168,6 +170,10 @@ class Scheduler:
                 waits[name] = Standing(name, one.lane or self._lanes.default, "waits", words)
         self._waits = waits
         self._turns = {name: turn for name, turn in self._turns.items() if name in waits}
+
+    def use(self, lanes: Lanes) -> None:
+        """Take other lanes from now on; one that changed while jobs are on it stays as it was until they have ended."""
+        self._lanes = lanes
 
     def stop(self, job: str) -> None:
         """Stop a job that is asked for; what is finished of it is kept.
@@ -309,5 +315,13 @@ class Scheduler:
 
     def _lane(self, name: str) -> Lane:
         if name not in self._opened:
-            self._opened[name] = self._open(name, self._lanes[name])
+            self._opened_as[name] = self._lanes[name]
+            self._opened[name] = self._open(name, self._opened_as[name])
         return self._opened[name]
+
+    def _renew_lanes(self) -> None:
+        """Let go of lanes that are described otherwise now, and have no jobs."""
+        taken = {task.lane for task in self._tasks.values()}
+        for name in self._opened.keys() - taken:
+            if self._lanes.options.get(name) != self._opened_as[name]:
+                del self._opened[name]
