@@ -15,7 +15,7 @@ MODEL := examples/models/5a1a_bgal.pdb.gz
 # Small, but with enough gold and electrons to be aligned.
 MOVIES := --size 512 --frames 4 --pixel-size 4 --dose 4 --max-tilt 48 --step 4 --beads 150 --thickness 1200 \
 	--microscope-defocus 25000 35000
-# pytest runs a process per CPU, so that each must keep to one thread.
+# pytest runs a process per CPU and one more, for some of them wait; each must keep to one thread.
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 NUMBA_NUM_THREADS=1
 
 help: ## Tell what can be made
@@ -37,7 +37,7 @@ demo: $(VENV)/installed ## Simulated movies and a real tilt series become tomogr
 	done
 
 test: lint docs ## Set up, then lint, types, import contracts, documentation and tests
-	$(ONE_THREAD) $(BIN)/pytest -n 2 --dist loadfile
+	$(ONE_THREAD) $(BIN)/pytest -n 3 --dist loadfile
 
 lint: $(VENV)/installed-test
 	$(BIN)/ruff check

@@ -7,6 +7,7 @@ the source, which a decorator would hide.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -36,6 +37,21 @@ def check_types(function: Checked) -> Checked:
 
 
 install_import_hook([f"thon.{room}" for room in ROOMS], f"{__name__}.check_types")
+
+
+LONG = ("web/test_walk", "slurm/", "jobs/test_conformance", "jobs/test_refine_jobs", "engine/", "docs/", "web/", "cli/")
+"""Beginnings of files below this folder that take long, many of them waiting; the longest first."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest, so that no process is left alone with it at the end."""
+    here = Path(__file__).parent
+
+    def rank(item: pytest.Item) -> int:
+        name = item.path.relative_to(here).as_posix()
+        return next((k for k, start in enumerate(LONG) if name.startswith(start)), len(LONG))
+
+    items.sort(key=rank)
 
 
 @pytest.fixture

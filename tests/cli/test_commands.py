@@ -398,7 +398,7 @@ class TestOwnProcess:
         command = [sys.executable, "-m", "thon.cli.main", "numbers", "a.txt", "-o", "OUT", "--seconds", "20"]
         process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=_hear_interrupts)  # noqa: PLW1509
         deadline = time.monotonic() + 60
-        while not list(here.glob("OUT/J002*/outputs/.tmp-a/smooth.txt")) and time.monotonic() < deadline:
+        while not list(here.glob("OUT/J002*/outputs/.tmp-a*/smooth.txt")) and time.monotonic() < deadline:
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
