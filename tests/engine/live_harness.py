@@ -50,6 +50,7 @@ class Live:
         location: str | None = None,
         steps: dict[str, dict[str, Any]] | None = None,
         crew: Crew | None = None,
+        told: bool = False,
         **live: Any,
     ) -> None:
         given, self.code, self.error = steps or {}, None, None
@@ -59,7 +60,7 @@ class Live:
 
         def run() -> None:
             try:
-                self.code, _ = run_live(self.project, request, self, crew)
+                self.code, _ = run_live(self.project, request, self, crew, told=told)
             except BaseException as error:
                 self.error = error
 

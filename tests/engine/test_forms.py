@@ -11,11 +11,13 @@ from pathlib import Path
 import click
 import pytest
 
+from thon.base.errors import InputError, StoreError
 from thon.cli import job_command
 from thon.engine import forms, typed_as
-from thon.engine.desk import Desk
+from thon.engine.desk import BusyError, Desk
 from thon.engine.forms import Filled, changed, complaints, describe
 from thon.engine.pool import WorkerDiedError
+from thon.engine.scheduler.threads import in_thread
 from thon.engine.typed_as import command_of
 from thon.project.project import Project
 
@@ -63,6 +65,13 @@ def test_complaints_name_the_field(root: Path) -> None:
     assert [one.field for one in complaints(root, weights)] == ["options.weights"]
 
 
+def test_what_might_have_no_end_is_not_begun_to_be_read(root: Path) -> None:
+    os.mkfifo(root / "pipe")
+    found = complaints(root, Filled("read-numbers", {"weights": "pipe"}, {"source": ["pipe"]}))
+    assert [one.field for one in found] == ["options.weights", "inputs.source"]
+    assert all("neither a file nor a folder" in one.message for one in found)
+
+
 def test_what_is_not_as_by_default_is_named() -> None:
     filled = Filled("smooth-numbers", {"width": 3, "seconds": 2.0, "edge": {"mode": "zero"}})
     assert changed(filled) == ["seconds", "edge.mode"]
@@ -86,6 +95,37 @@ def test_a_desk_starts_when_it_is_needed_and_outlives_a_death() -> None:
     finally:
         desk.close()
     assert not desk.is_open
+
+
+def test_a_desk_gives_up_what_takes_too_long_and_goes_on() -> None:
+    desk = Desk(limit=30.0)
+    try:
+        assert desk.call(operator.mul, 2, 4) == 8
+        desk._limit = 0.1
+        with pytest.raises(InputError, match="took too long"):
+            desk.call(time.sleep, 60)
+        desk._limit = 30.0
+        assert desk.call(operator.mul, 3, 4) == 12
+    finally:
+        desk.close()
+
+
+def test_a_desk_takes_no_more_calls_than_it_has_room_for(tmp_path: Path) -> None:
+    os.mkfifo(pipe := tmp_path / "pipe")
+    desk = Desk(room=1)
+    try:
+        first = in_thread(desk.call, Path.read_text, pipe)
+        with pipe.open("w") as writer:  # opens once the call has begun
+            with pytest.raises(BusyError):
+                desk.call(operator.mul, 2, 4)
+            writer.write("all well")
+        assert first.result(20) == "all well"
+        # What the disk said comes along with the error.
+        with pytest.raises(StoreError) as refused:
+            desk.call(Project.create, Path("/proc/none"))
+        assert isinstance(refused.value.__cause__, FileNotFoundError)
+    finally:
+        desk.close()
 
 
 def test_a_desk_that_nobody_needs_ends() -> None:

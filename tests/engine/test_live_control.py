@@ -12,6 +12,7 @@ from tests.engine.live_harness import Live
 from tests.engine.test_cluster import crew
 from thon.base.errors import InputError, StoreError
 from thon.cli.main import main
+from thon.engine.live import launch
 from thon.engine.live.control import Ear, Threshold, read_control, with_threshold, write_control
 from thon.engine.live.launch import LiveAsk, is_running, read_ask, start_live, stop_live
 from thon.engine.live.series import Point, Series, read_series
@@ -30,7 +31,12 @@ class TestFile:
         told = write_control(tmp_path, workers=3)
         assert read_control(tmp_path) == told
         assert (told.workers, told.thresholds, told.paused) == (3, (one,), False)
-        for wrong in ({"workers": 0}, {"thresholds": [{"step": "a", "value": "b"}]}, {"pause": True}):
+        for wrong in (
+            {"workers": 0},
+            {"workers": 5000},
+            {"thresholds": [{"step": "a", "value": "b"}]},
+            {"pause": True},
+        ):
             with pytest.raises(InputError, match="cannot be told"):
                 write_control(tmp_path, **wrong)
         other = Threshold(step="ctf-fit", value="fit.resolution", min=3, max=6)
@@ -166,6 +172,17 @@ class TestSession:
 
 
 class TestLaunch:
+    def test_what_it_is_told_while_it_begins_is_heard(self, live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+        write_control(live.project.root, stop=True)
+        monkeypatch.setattr(launch.sys, "executable", "true")
+        start_live(live.project, LiveAsk(chain="watch-samples", location="../in"))
+        assert not read_control(live.project.root).stop
+        stop_live(live.project)
+        live.start(told=True, idle=600.0)
+        with pytest.raises(KeyboardInterrupt):
+            live.join()
+        assert live.statuses[-1].state == "interrupted"
+
     def test_a_session_of_its_own_is_started_told_and_stopped(
         self, live: Live, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:

@@ -15,15 +15,20 @@ import pytest
 
 from tests.engine.lane_here import LaneHere
 from thon.base.errors import StoreError
+from thon.engine.lanes import local
 from thon.engine.lanes.contract import Ending, Needs
 from thon.engine.lanes.local import LocalLane
 from thon.engine.lanes.options import LaneOptions, Lanes
+from thon.engine.pool import WorkerDiedError
+from thon.engine.scheduler import rounds
 from thon.engine.scheduler.asked import Asked, ask_to_run, ask_with_parents, asked_jobs, asked_of, withdraw, write_asked
 from thon.engine.scheduler.front import Front, run_waiting
 from thon.engine.scheduler.rounds import OWNER, Scheduler
 from thon.engine.scheduler.stop import stop
-from thon.engine.waiting import add_job, sources_of
+from thon.engine.slurm.submission import new_submission, write_submission
+from thon.engine.waiting import add_job, prepare, sources_of
 from thon.job.folder import JobFolder
+from thon.job.machine import now
 from thon.job.record import RunSettings
 from thon.job.registry import load_job
 from thon.project.lock import OwnerLock
@@ -204,6 +209,103 @@ class TestRounds:
         assert asked is not None
         assert asked.lane == "main"
 
+    def test_what_is_asked_for_again_while_it_stops_is_started_again(self, project: Project) -> None:
+        folder = add(project, "one")
+        ask_to_run(folder)
+        lane = FakeLane()
+        scheduler = self.scheduler(project, lane)
+        until(lambda: lane.handles, scheduler)
+        first = lane.handles["J001"]
+        scheduler.stop("J001")
+        scheduler.round()
+        ask_to_run(folder)
+        first.ending = Ending(130)
+        until(lambda: lane.handles["J001"] is not first, scheduler)
+        assert asked_of(folder) is not None
+
+    def test_trouble_with_one_job_does_not_keep_the_others(
+        self, project: Project, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for folder in [add(project, "one") for _ in range(4)]:
+            ask_to_run(folder)
+        (project.job("J001").path / "job.json").unlink()
+        (project.root / "J001-count-up-to" / "job.json").mkdir()
+        tried: list[str] = []
+
+        def look_up(path: Path) -> Needs:
+            tried.append(path.name[:4])
+            if tried.count("J002") == 1 and path.name.startswith("J002"):
+                raise OSError(116, "Stale file handle")
+            return prepare(path)
+
+        monkeypatch.setattr(rounds, "prepare", look_up)
+        lane = FakeLane()
+        scheduler = self.scheduler(project, lane)
+        until(lambda: lane.handles.keys() == {"J003", "J004"}, scheduler)
+        assert "Stale file handle; it is tried again" in stands(scheduler, "J002")[1]
+        assert list(asked_jobs(project)) == ["J002", "J003", "J004"]
+        monkeypatch.setattr(lane.handles["J003"], "poll", lambda: 1 // 0)
+        lane.handles["J004"].ending = Ending(0)
+        with pytest.raises(ZeroDivisionError):
+            scheduler.round()
+        assert scheduler.codes["J004"] == 0
+        del scheduler._tasks["J003"], scheduler._later["J002"]
+        until(lambda: "J002" in lane.handles, scheduler)
+
+    def test_inputs_are_looked_up_again_where_the_process_that_did_was_killed(self, project: Project) -> None:
+        folders = [add(project, "one"), add(project, "one")]
+        calls: list[str] = []
+
+        def call(function: Callable[[Path], Needs], path: Path) -> Needs:
+            calls.append(path.name[:4])
+            if path.name.startswith("J002") or len(calls) == 1:
+                raise WorkerDiedError("a worker process was killed by SIGKILL")
+            return function(path)
+
+        lane = FakeLane()
+        scheduler = Scheduler(project, Lanes(), open=lambda name, options: lane, call=call)
+        ask_to_run(folders[0])
+        until(lambda: lane.handles, scheduler)
+        assert calls == ["J001"] * 2
+        ask_to_run(folders[1])
+        until(lambda: folders[1].state() == "held", scheduler)
+        assert calls[2:] == ["J002"] * rounds.LOSSES
+
+    def test_what_failed_just_before_a_kill_is_not_run_again(self, project: Project) -> None:
+        folder = add(project, "one")
+        ask_to_run(folder)
+        folder.write(folder.read().model_copy(update={"state": "failed", "ended": now()}))
+        lane = FakeLane()
+        scheduler = self.scheduler(project, lane)
+        scheduler.round()
+        assert (scheduler.busy, scheduler.codes, asked_of(folder)) == (False, {"J001": 1}, None)
+        time.sleep(0.002)  # times are told to the millisecond
+        ask_to_run(folder)
+        until(lambda: lane.handles, scheduler)
+
+    def test_what_was_given_to_a_batch_system_is_followed_whatever_became_of_its_lane(self, project: Project) -> None:
+        folders = [add(project, "one"), add(project, "one")]
+        for folder in folders:
+            write_submission(folder, new_submission(folder, "gone"))
+        ask_to_run(folders[0])  # the other one was stopped while nobody ran the jobs
+        opened: dict[str, LaneOptions] = {}
+        lane = FakeLane()
+
+        def open_lane(name: str, options: LaneOptions) -> FakeLane:
+            opened[name] = options
+            return lane
+
+        scheduler = Scheduler(project, Lanes(), open=open_lane)
+        scheduler.round()
+        assert {name: handle.cancelled for name, handle in lane.handles.items()} == {"J001": False, "J002": True}
+        assert [options.kind for options in opened.values()] == ["slurm"]
+        assert asked_of(folders[0]) is not None
+        for folder in folders:
+            write_submission(folder, new_submission(folder, "gone").model_copy(update={"over": "end"}))
+            lane.handles[folder.path.name[:4]].ending = Ending(0)
+        until(lambda: not scheduler.busy, scheduler)
+        assert scheduler.codes == {"J001": 0, "J002": 0}
+
     def test_no_room_in_time_leads_to_the_next_lane_too(self, project: Project) -> None:
         folder = add(project, "one")
         ask_to_run(folder, lane="full")
@@ -309,6 +411,20 @@ class TestLocalLane:
         assert lane.full(wanted) == reason
         lane.begin_round()
         assert lane.full(wanted) == ""
+
+    @pytest.mark.parametrize(("needs", "share"), [(Needs(threads=2), "0.25"), (Needs(gpus=1), "0.5"), (Needs(), "1")])
+    def test_a_job_is_told_its_part_of_the_machine(
+        self, lane: LocalLane, needs: Needs, share: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        told: dict[str, str] = {}
+
+        def start_worker(folder: JobFolder, *, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+            told.update(environment)
+            return subprocess.Popen(["true"])
+
+        monkeypatch.setattr(local, "start_worker", start_worker)
+        lane.start(JobFolder(tmp_path), needs).wait(10)
+        assert told["THON_SHARE"] == share
 
     def test_so_many_jobs_at_most(self) -> None:
         lane = LocalLane(LaneOptions(kind="local", cpus=8, jobs=1))

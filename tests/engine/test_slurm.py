@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -282,6 +283,14 @@ class TestSubmission:
         assert cluster.queue == ["100"]
         assert given.name in (cluster.folder / "queue" / "100").read_text()
 
+    def test_stopped_before_sbatch(self, cluster: Cluster, folder: JobFolder) -> None:
+        write_submission(folder, new_submission(folder, "gpu"))
+        (folder.path / "batch.sh").touch()
+        handle = start(folder)
+        handle.cancel()
+        assert until(handle, never) == Ending(130)
+        assert (cluster.queue, open_submission(folder)) == ([], None)
+
     @pytest.mark.parametrize("line", ["echo nonsense; exit 0", "echo 'Unable to contact slurm controller' >&2; exit 1"])
     def test_an_answer_that_was_lost_does_not_submit_twice(
         self, line: str, cluster: Cluster, folder: JobFolder
@@ -290,6 +299,25 @@ class TestSubmission:
         handle = start(folder)
         until(handle, lambda: handle.batch)
         assert (handle.batch, cluster.queue) == ("100", ["100"])
+
+    def test_a_submission_that_slurm_notes_late_is_cancelled(self, cluster: Cluster, folder: JobFolder) -> None:
+        cluster.does("sbatch", "echo 'Socket timed out on send/recv operation' >&2; exit 1")
+        handle = start(folder)
+        until(handle, lambda: "does not get through" in handle.reason)
+        cluster.well("sbatch")
+        until(handle, lambda: handle.state == "queued")
+        (cluster.folder / "queue" / "99").write_text(f"99|PENDING||N/A|Priority|{handle._given.name}\n")
+        until(handle, lambda: cluster.queue == ["100"])
+        assert cluster.calls[-1] == f"scancel --name={handle._given.name} 99"
+        assert (handle.batch, handle.state) == ("100", "queued")
+
+    def test_the_end_of_a_job_whose_folder_is_gone_is_noticed(self, cluster: Cluster, folder: JobFolder) -> None:
+        handle = start(folder)
+        until(handle, lambda: handle.state == "queued")
+        shutil.rmtree(folder.path)
+        handle.cancel()
+        assert until(handle, never) == Ending(130)
+        assert cluster.queue == []
 
     def test_a_cluster_that_does_not_answer_is_asked_again(self, cluster: Cluster, folder: JobFolder) -> None:
         cluster.does("sbatch", "echo 'sbatch: error: Socket timed out on send/recv operation' >&2; exit 1")

@@ -170,10 +170,13 @@ class TestMistakes:
 
     def test_a_parent_that_is_not_there(self, project: Project, add: Add) -> None:
         chain(project, add)
-        folder = project.job("J001")
+        folder = project.job("J003")
         folder.write(folder.read().model_copy(update={"after": ["J077"]}))
-        with pytest.raises(InputError, match="J001 waits for J077, which is not there"):
+        with pytest.raises(InputError, match="J003 waits for J077, which is not there"):
             with_parents(project, [])
+        (project.root / "J009-odd").mkdir()
+        (project.root / "J009-odd" / "job.json").write_text('{\n "state": "waiting"\n')
+        assert with_parents(project, ["J002"]) == ["J001", "J002"]
 
     @pytest.mark.parametrize(
         ("kind", "given", "said"),

@@ -58,3 +58,11 @@ def test_a_folder_counts_names_and_contents(tmp_path: Path) -> None:
 def test_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be read"):
         fingerprint(tmp_path / "none")
+
+
+@pytest.mark.parametrize("odd", ["fifo", "/dev/zero"])
+def test_what_never_ends_is_refused(tmp_path: Path, odd: str) -> None:
+    path = tmp_path / "odd"
+    os.mkfifo(path) if odd == "fifo" else path.symlink_to(odd)
+    with pytest.raises(InputError, match="neither a file nor a folder"):
+        fingerprint(path)

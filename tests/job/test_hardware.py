@@ -123,6 +123,9 @@ class TestInstance:
         assert (told.lane, told.instance, told.price, told.provider) == ("spot", "big", 7.0, "aws")
         priced = word(environment | {"THON_PRICE": "0.5", "THON_CURRENCY": "CHF"}, firmware)
         assert (priced.price, priced.currency) == (0.5, "CHF")
+        shared = word(environment | {"THON_SHARE": "0.25"}, firmware)
+        assert (shared.price, shared.prices["big"]) == (0.28, 1.75)
+        assert word(environment | {"THON_SHARE": "0.25", "THON_PRICE": "0.5"}, firmware).price == 0.5
 
     @pytest.mark.parametrize("bad", ["cheap", "-1", "nan", "inf"])
     def test_a_price_is_a_number(self, firmware: Path, bad: str) -> None:

@@ -33,6 +33,7 @@ from thon.job.worker import run as run_worker
 from thon.project import database
 from thon.project.database import connect, place_of, prepare
 from thon.project.index import lock_file, open_index, reindex
+from thon.project.kept_index import KeptIndex
 from thon.project.lock import OwnerLock
 from thon.project.project import Project
 from thon.project.tables import metadata
@@ -267,6 +268,7 @@ def test_while_another_process_has_the_project_its_index_is_read(lived: Project)
     before, told = dump(lived), list[str]()
     with OwnerLock.hold(lock_file(lived), "thon serve"), pytest.MonkeyPatch.context() as patch:
         patch.setattr("thon.project.index.PATIENCE", 0.1)
+        patch.setattr("thon.project.index.LONG_PATIENCE", 0.1)
         (lived.root / "J001-read-numbers").rename(lived.root / "J030-read-numbers")
         assert dump(lived, told) == before
         assert "thon serve of" in told[0]
@@ -330,3 +332,53 @@ def test_a_job_that_runs_is_followed_without_reading_its_record_again(project: P
         append_line(folder.results_file, line("a", 1.0))
         assert index.refresh() == 1
         assert index.refresh() == 0
+
+
+@pytest.mark.usefixtures("database_of")
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"settings": {"seed": 10**22}},
+        {"usage": {"bytes": 2**70}},
+        {"results": {"a": {"state": "done", "bytes": 2**70}}},
+        {"items": {"\ud800": {}}},
+    ],
+)
+def test_one_odd_record_takes_no_other_job_with_it(project: Project, do: Do, change: dict[str, object]) -> None:
+    odd = do("read-numbers", "a")
+    told = json.loads((odd.path / "job.json").read_text())
+    (odd.path / "job.json").write_text(json.dumps(told | change))
+    do("read-numbers", "b")
+    states = {row[1]["job"]: row[1]["state"] for row in map(json.loads, dump(project)) if row[0] == "jobs"}
+    assert states == {"J001": "unreadable", "J002": "finished"}
+
+
+@pytest.mark.usefixtures("database_of")
+def test_odd_lines_take_no_other_job_with_them(project: Project, do: Do) -> None:
+    folder = do("read-numbers", "a")
+    before = dump(project)
+    (folder.path / "results.jsonl").touch()
+    append_line(folder.results_file, line("a", 1.0).replace('"message":""', '"message":"a\\u0000b"'))
+    do("read-numbers", "b")
+    assert '"message": "ab"' in "".join(dump(project))
+    append_line(folder.results_file, line("nobody", 1.0))
+    states = {row[1]["job"]: row[1]["state"] for row in map(json.loads, dump(project)) if row[0] == "jobs"}
+    assert states == {"J001": "unreadable", "J002": "finished"}
+    folder.results_file.unlink()
+    assert set(before) <= set(dump(project))
+
+
+def test_an_index_that_is_kept_needs_no_new_bytes_to_be_read(lived: Project) -> None:
+    index = KeptIndex(lived)
+    file = lived.root / ".thon" / "index.sqlite"
+    log = file.with_name("index.sqlite-wal")
+    with index.reading() as connection:
+        there = log.stat().st_ino
+        assert connection.execute(text("SELECT count(*) FROM jobs")).scalar()
+    assert log.stat().st_ino == there
+    reindex(lived)
+    with index.reading() as connection:
+        assert connection.execute(text("SELECT count(*) FROM jobs")).scalar()
+    assert log.exists()
+    index.close()
+    assert not log.exists()

@@ -36,10 +36,17 @@ def holder(file: Path) -> Iterator[subprocess.Popen[str]]:
         process.kill()
 
 
+ELSEWHERE = {"machine": "another boot", "host": "another"}
+
+
+def say(file: Path, **changes: str) -> None:
+    """Let the owner say something else."""
+    file.write_bytes(module.json.dumps(module._read(file) | changes).encode().ljust(512))
+
+
 def elsewhere(file: Path) -> None:
     """Let the owner be a process of another machine."""
-    said = module._read(file) | {"machine": "another"}
-    file.write_bytes(module.json.dumps(said).encode().ljust(512))
+    say(file, **ELSEWHERE)
 
 
 def test_one_at_a_time_and_the_message_says_who(file: Path) -> None:
@@ -81,7 +88,7 @@ def test_an_owner_on_another_machine_is_given_time(
 def test_one_that_gives_signs_of_life_is_left_alone(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "STALE", 0.5)
     with OwnerLock.hold(file, "thon serve", beat=0.1) as lock:
-        lock._said["machine"] = "another"
+        lock._said |= ELSEWHERE
         time.sleep(0.3)
         with pytest.raises(StoreError), OwnerLock.hold(file, "thon", wait=1.5):
             pass
@@ -130,3 +137,57 @@ def test_of_many_that_want_a_dead_owners_lock_one_gets_it(
 
 def _refuse(*_: object) -> None:
     raise OSError(module.errno.EPERM, "no links here")
+
+
+@pytest.mark.parametrize("left", [b"", b'{"token": 1}', None])
+def test_short_attempts_add_up_whatever_a_dead_owner_left(
+    file: Path, holder: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch, left: bytes | None
+) -> None:
+    holder.kill()
+    holder.wait()
+    if left is None:
+        elsewhere(file)
+    else:
+        file.write_bytes(left)
+    with pytest.raises(StoreError), OwnerLock.hold(file, "thon serve"):
+        pass
+    monkeypatch.setattr(module, "STALE", 0.1)
+    time.sleep(0.2)
+    with OwnerLock.hold(file, "thon serve") as lock:
+        assert lock.is_ours
+
+
+def test_an_owner_from_before_this_machine_was_started_is_gone(file: Path, holder: subprocess.Popen[str]) -> None:
+    assert "process" in owner_of(file)
+    say(file, machine="another boot", installation="f00d")
+    assert "process" in owner_of(file)  # a machine of the same name
+    say(file, machine="another boot", installation=module._installation())
+    assert bool(owner_of(file)) == (not module._installation())
+    holder.kill()
+    holder.wait()
+    say(file, machine=module._machine())
+    assert owner_of(file) == ""
+
+
+def test_one_failed_read_is_no_taking_over(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with OwnerLock.hold(file, "thon serve") as lock:
+        with monkeypatch.context() as patch:
+            patch.setattr(module.Path, "read_bytes", _stale)
+            assert lock.is_ours
+        file.unlink()
+        assert not lock.is_ours
+
+
+def test_a_full_disk_leaves_nothing_behind(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module.os, "fsync", _full)
+    with pytest.raises(StoreError, match="No space left"), OwnerLock.hold(file, "thon"):
+        pass
+    assert list(file.parent.iterdir()) == []
+
+
+def _stale(*_: object) -> bytes:
+    raise OSError(module.errno.ESTALE, "Stale file handle")
+
+
+def _full(*_: object) -> None:
+    raise OSError(module.errno.ENOSPC, "No space left on device")

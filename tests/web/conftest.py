@@ -66,7 +66,7 @@ class Servers:
 
     def __call__(self, folder: Path, *, run: bool = False, base_path: str = "", **more: Any) -> TestClient:
         site = Site(folder, run=run, picture=picture)
-        site.desk = HereDesk()
+        site.desk = site.workbench = HereDesk()
         self.sites.append(site)
         site.start()
         return client(create_app(site, token=TOKEN, base_path=base_path, **more), TOKEN)

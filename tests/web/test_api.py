@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
+import errno
 import io
 import json
+import os
 import tarfile
+import threading
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from fastapi.testclient import TestClient
 
 from tests.project.conftest import Do
 from tests.web.conftest import Servers, Shown
-from thon.engine.scheduler.asked import asked_of
+from thon.engine.scheduler.asked import ask_to_run, asked_of, withdraw
+from thon.engine.scheduler.threads import in_thread
+from thon.engine.slurm.submission import new_submission, write_submission
 from thon.job.events import Log
 from thon.project.notes import notes_of
 from thon.project.project import Project
@@ -168,6 +176,32 @@ def test_a_job_that_waits_is_held_released_stopped_and_removed(web: TestClient, 
     assert project.jobs() == []
 
 
+def test_a_job_that_is_wanted_is_not_removed(web: TestClient, project: Project) -> None:
+    web.post(f"{API}/jobs", json={"type": "read-numbers", "inputs": {"source": ["../a.txt"]}})
+    folder = project.job("J001")
+    assert web.delete(f"{API}/jobs/J001").status_code == 409
+    withdraw(folder)
+    submission = new_submission(folder, "gpu")
+    write_submission(folder, submission)
+    assert web.delete(f"{API}/jobs/J001").status_code == 409
+    write_submission(folder, submission.model_copy(update={"over": "cancelled"}))
+    assert web.delete(f"{API}/jobs/J001").status_code == 204
+
+
+def test_what_cannot_be_held_stays_asked_for(ran: Path, web: TestClient, project: Project) -> None:
+    folder = project.job("J001")
+    ask_to_run(folder)
+    assert web.post(f"{API}/jobs/J001/hold").status_code == 409
+    assert asked_of(folder) is not None
+
+
+@pytest.mark.parametrize("more", [{"lane": "nowhere"}, {"after": ["J999"]}, {"after": ["../../x"]}])
+def test_a_job_that_could_never_run_is_not_written(web: TestClient, project: Project, more: dict[str, object]) -> None:
+    filled = {"type": "read-numbers", "inputs": {"source": ["../a.txt"]}}
+    assert web.post(f"{API}/jobs", json=filled | more).status_code == 422
+    assert project.jobs() == []
+
+
 def test_a_finished_job_is_not_run_again(ran: Path, web: TestClient) -> None:
     for action in ("run", "resume", "restart", "hold"):
         assert web.post(f"{API}/jobs/J002/{action}").status_code == 409, action
@@ -314,6 +348,80 @@ def test_a_file_is_sent_whole_under_a_clean_name(web: TestClient, project: Proje
     assert web.put(f"{API}/uploads/gain file.mrc", content=b"other").status_code == 409
     assert [path.name for path in (project.root / "uploads").iterdir()] == ["gain_file.mrc"]
     assert not (project.root.parent / "gain_file.mrc").exists()
+    answer = web.put(f"{API}/uploads/{'é' * 190}", content=b"data")
+    assert (answer.status_code, answer.json()["name"]) == (201, "é" * 100)
+
+
+def test_the_disk_is_not_waited_for_where_all_are_served(web: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    def link(source: Path, target: Path) -> None:
+        with pytest.raises(RuntimeError):
+            asyncio.get_running_loop()
+        source.rename(target)
+
+    monkeypatch.setattr("thon.web.api.browse.os.link", link)
+    assert web.put(f"{API}/uploads/gain.mrc", content=b"data").status_code == 201
+
+
+def test_nonsense_is_refused_with_words(shown: Shown) -> None:
+    def after(*value: object) -> str:
+        return base64.urlsafe_b64encode(json.dumps(value).encode()).decode()
+
+    for url, query in (
+        ("jobs/J001/items", {"after": after(10**30, "a")}),
+        ("jobs/J001/items", {"after": after("a", "\ud800")}),
+        ("why", {"file": "/" + "a" * 1900}),
+    ):
+        assert shown.web.get(f"{API}/{url}", params=query).status_code in (404, 422), (url, query)
+    told = shown.web.get(f"{API}/jobs/J001/events", params={"after": 1 << 60}).json()
+    assert told == {"events": [], "next": 1 << 60}
+    assert shown.web.get(f"{API}/sql", params={"query": "select x'ff00'"}).json()["rows"] == [["ff00"]]
+    body = b'{"type": "read-numbers", "options": {"weights": "\\ud800"}}'
+    for url in ("validate", "jobs"):
+        answer = shown.web.post(f"{API}/{url}", content=body, headers={"content-type": "application/json"})
+        assert (answer.status_code, "half a character" in answer.json()["what"]) == (422, True)
+    assert shown.web.patch(f"{API}/jobs/J001", json={"add": ["word\n"]}).status_code == 422
+
+
+def test_a_file_that_may_not_be_read_is_refused(shown: Shown, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("thon.web.paths.os.access", lambda path, mode: False)
+    assert shown.web.get(f"{API}/jobs/J002/files/job.json").status_code == 403
+
+
+def test_a_time_that_is_none_is_shown_as_it_is(ran: Path, web: TestClient) -> None:
+    record = json.loads((ran / "job.json").read_text()) | {"created": "junk", "started": "junk"}
+    (ran / "job.json").chmod(0o644)
+    (ran / "job.json").write_text(json.dumps(record, indent=1))
+    answer = web.get("/p/project/log", headers={"accept": "text/html"})
+    assert (answer.status_code, "junk" in answer.text) == (200, True)
+
+
+def test_projects_are_told_of_without_being_opened(ran: Path, project: Project, serve: Servers) -> None:
+    web = serve(project.root.parent)
+    (told,) = web.get("/api/v1/projects").json()
+    assert web.app.state.site.if_open("project") is None
+    assert (told["jobs"], told["states"]) == (2, {"failed": 1, "finished": 1})
+    assert web.get(API).json() == told
+
+
+def test_a_project_that_is_slow_to_open_keeps_no_other_waiting(
+    project: Project, serve: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Project.create(project.root.parent / "slow")
+    site = serve(project.root.parent).app.state.site
+    begun, answers, opened = threading.Event(), threading.Event(), Project.open
+
+    def slowly(folder: Path) -> Project:
+        if folder.name == "slow":
+            begun.set()
+            assert answers.wait(20)
+        return opened(folder)
+
+    monkeypatch.setattr("thon.web.site.Project.open", slowly)
+    slow = in_thread(site.project, "slow")
+    assert begun.wait(20)
+    assert in_thread(site.project, "project").result(10).name == "project"
+    answers.set()
+    assert slow.result(20).name == "slow"
 
 
 def test_projects_are_listed_and_made_in_a_folder(tmp_path: Path, serve: Servers) -> None:
@@ -321,7 +429,7 @@ def test_projects_are_listed_and_made_in_a_folder(tmp_path: Path, serve: Servers
     assert web.get("/api/v1/projects").json() == []
     assert web.post("/api/v1/projects", json={"name": "new"}).status_code == 201
     assert web.post("/api/v1/projects", json={"name": "new"}).status_code == 409
-    for name in ("../up", "", ".hidden", "a/b"):
+    for name in ("../up", "", ".hidden", "a/b", "a\n"):
         assert web.post("/api/v1/projects", json={"name": name}).status_code == 422, name
     assert [one["name"] for one in web.get("/api/v1/projects").json()] == ["new"]
     assert json.loads((tmp_path / "new" / "project.json").read_bytes())["format"] == 1
@@ -338,10 +446,21 @@ def test_lanes_are_listed_and_a_session_is_told_things(web: TestClient, project:
     assert web.patch(f"{API}/live/control", json={"paused": True, "thresholds": [limit]}).status_code == 200
     told = web.patch(f"{API}/live/control", json={"workers": 3}).json()
     assert (told["paused"], told["workers"], told["thresholds"]) == (True, 3, [limit])
-    assert web.patch(f"{API}/live/control", json={"workers": 0}).status_code == 422
+    for workers in (0, 4097):
+        assert web.patch(f"{API}/live/control", json={"workers": workers}).status_code == 422
     assert web.post(f"{API}/live/stop").status_code == 409
     assert web.post(f"{API}/live/start", json={"chain": "ctf-fit", "location": ".."}).status_code == 409
     assert web.get(f"{API}/live/series").json() == {"points": [], "more": False}
+
+
+def test_a_trial_on_a_full_disk_tells_so(web: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(file: Path, text: str) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("thon.engine.lanes.trial.Path.write_text", full)
+    monkeypatch.setattr("thon.engine.lanes.trial.subprocess.run", lambda *_, **__: SimpleNamespace(stderr=""))
+    (trouble,) = web.post(f"{API}/lanes/local/test").json()["troubles"]
+    assert os.strerror(errno.ENOSPC) in trouble
 
 
 def test_a_question_without_end_is_given_up(shown: Shown, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import re
+import tarfile
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -22,6 +24,13 @@ from thon.web.views import router as views
 
 PAGE = {"accept": "text/html"}
 API = "/api/v1/projects/project"
+
+
+@pytest.fixture(autouse=True)
+def patient(shown: Shown) -> Iterator[None]:
+    """Whatever wrong tokens a test gave, the next one is not refused for them."""
+    yield
+    shown.web.app.state.doorkeeper._wrong.clear()
 
 
 def routes(app: Any) -> Iterator[tuple[str, str]]:
@@ -118,12 +127,19 @@ def test_a_name_that_was_bent_to_the_server_is_refused(project: Project, serve: 
         assert web.get("/api/v1/projects", headers={"host": host}).status_code == status, host
 
 
-def test_wrong_tokens_become_slow_and_right_ones_do_not(project: Project, serve: Servers) -> None:
-    stranger = client(serve(project.root).app)
+def test_who_guesses_must_wait_and_who_is_in_stays_in(project: Project, serve: Servers) -> None:
+    app = serve(project.root).app
+    stranger, browser = client(app), client(app)
+    assert browser.post("/login", data={"token": TOKEN}).status_code == 303
     answers = [stranger.get("/", headers={"authorization": f"Bearer wrong{k}"}).status_code for k in range(12)]
     assert (answers[0], answers[-1]) == (403, 429)
     assert stranger.post("/login", data={"token": "wrong"}).status_code == 429
-    assert stranger.get("/api/v1/projects", headers={"authorization": f"Bearer {TOKEN}"}).status_code == 200
+    # A right guess is not told from a wrong one until the time is over.
+    assert stranger.get("/api/v1/projects", headers={"authorization": f"Bearer {TOKEN}"}).status_code == 429
+    assert stranger.post("/login", data={"token": TOKEN}).status_code == 429
+    assert browser.get("/api/v1/projects").status_code == 200
+    app.state.doorkeeper._wrong.clear()
+    assert stranger.post("/login", data={"token": TOKEN}).status_code == 303
 
 
 def test_a_token_that_can_be_guessed_is_refused() -> None:
@@ -169,6 +185,20 @@ def test_an_archive_holds_no_links_that_lead_out(shown: Shown) -> None:
         link.unlink()
     assert b"leads-out" not in data
     assert b"smooth.txt" in data
+
+
+def test_a_link_inside_a_folder_is_archived_as_what_it_leads_to(shown: Shown) -> None:
+    target = shown.smoothed / "outputs" / "a" / "smooth.txt"
+    link = target.with_name("again.txt")
+    link.symlink_to(target)
+    try:
+        data = shown.web.get(f"{API}/jobs/J002/archive").content
+    finally:
+        link.unlink()
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        entry = next(one for one in tar.getmembers() if one.name.endswith("again.txt"))
+        assert entry.isfile()
+        assert tar.extractfile(entry).read() == target.read_bytes()  # type: ignore[union-attr]
 
 
 def test_every_answer_has_the_headers_that_keep_others_out(shown: Shown) -> None:

@@ -71,7 +71,7 @@ def test_the_code_of_the_guide(url: str, capsys: pytest.CaptureFixture[str]) -> 
         assert there in code
         code = code.replace(there, local)
     exec(compile(code, "web.md", "exec"), {})
-    assert re.match(r"finished \[\{'month': '\d{4}-\d\d'", capsys.readouterr().out)
+    assert re.match(r"finished \[\{'name': '\d{4}-\d\d'", capsys.readouterr().out)
 
 
 def test_changes_are_told_as_they_come(url: str) -> None:

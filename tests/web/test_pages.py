@@ -15,6 +15,7 @@ from fastapi.testclient import TestClient
 from tests.project.conftest import Do
 from tests.web.conftest import Servers, Shown
 from thon.engine.live.status import StageStatus, broken, write_status
+from thon.engine.scheduler.asked import ask_to_run
 from thon.engine.waiting import add_job
 from thon.job.record import RunSettings
 from thon.job.registry import listings, load_job
@@ -252,6 +253,41 @@ def test_buttons_fit_the_state_of_the_job(do: Do, web: TestClient, project: Proj
     assert buttons("J001") == {"clone", "repeat", "keep", "note"}
     assert buttons("J002") == {"run", "hold", "delete", "clone", "note"}
     assert "J001" in page(web, f"{P}/jobs/J002?tab=inputs").text
+    stage = StageStatus("smooth-numbers", "Smooth", "J002-smooth-numbers", 1, 0, 0, 0, None, None)
+    status = broken("/data/session", "", state="ended")
+    write_status(project.root, status.__class__(**vars(status) | {"stages": (stage,)}))
+    assert buttons("J002") == {"live", "clone", "note"}
+
+
+def test_only_what_nobody_asked_for_is_offered_to_run(do: Do, web: TestClient, project: Project) -> None:
+    do("read-numbers", "a", "b")
+    spec = load_job("smooth-numbers")
+    port = spec.ports[0].name
+    for source in ("J001", "J002"):
+        add_job(project, Request(spec, spec.options(), {}, RunSettings()), {port: [source]})
+    ask_to_run(project.job("J002"))
+    assert page(web, f"{P}/").by_test_id("run-all")["data-post"] == "/api/v1/projects/project/jobs/J003/run"
+    ask_to_run(project.job("J003"))
+    assert all(one.get("data-testid") != "run-all" for one in page(web, f"{P}/").of("button"))
+
+
+def test_the_builder_takes_the_newest_that_did_not_fail(do: Do, web: TestClient, project: Project) -> None:
+    do("read-numbers", "a")
+    spec = load_job("read-numbers")
+    for _ in range(2):
+        add_job(project, Request(spec, spec.options(), {}, RunSettings()), {spec.ports[0].name: ["a"]})
+    record = project.job("J003").path / "job.json"
+    record.write_text(re.sub(r'"state":\s*"waiting"', '"state": "failed"', record.read_text()))
+    port = page(web, f"{P}/new?type=smooth-numbers").of("option")
+    jobs = [one for one in port if one.get("value", "").startswith("J")]
+    assert [one["value"] for one in jobs] == ["J003", "J002", "J001"]
+    assert [one["value"] for one in jobs if "selected" in one] == ["J002"]
+
+
+def test_a_history_has_the_titles_that_people_gave(do: Do, web: TestClient, project: Project) -> None:
+    do("read-numbers", "a")
+    write_on(project.job("J001").path, title="All of Monday")
+    assert "J001 All of Monday" in page(web, f"{P}/jobs/J001?tab=history").text_of("history")
 
 
 def test_the_builder_has_a_field_for_every_option_and_knows_what_connects(shown: Shown) -> None:

@@ -11,9 +11,10 @@ from annotated_types import Ge, Le
 
 from thon.base.options import Advanced, Options, Provided, Unit
 from thon.engine.forms import flat_schema
+from thon.web.cards import tile_of
 from thon.web.pages.fields import Field, fields_of
 from thon.web.pages.layout import HEIGHT, WIDEST, WIDTH, lay_out
-from thon.web.pages.render import number, plain, prose
+from thon.web.pages.render import named_fields, number, plain, prose
 
 
 def test_cards_never_cover_each_other_and_lie_below_what_they_take_from() -> None:
@@ -92,3 +93,16 @@ def test_numbers_values_and_prose_for_people() -> None:
     values = (None, True, 0.1, {"path": "a.mrc", "as": "Path"}, [1, 2])
     assert [plain(one) for one in values] == ["none", "yes", "0.1", "a.mrc", "1, 2"]
     assert prose("an `.mdoc` <b>") == "an <code>.mdoc</code> &lt;b&gt;"
+
+
+def test_a_command_s_options_are_told_as_fields() -> None:
+    assert named_fields("give --pixel-size 1.2, or --dose") == "give “pixel size” 1.2, or “dose”"
+    assert named_fields("a--b and -- and ---") == "a--b and -- and ---"
+
+
+def test_the_picture_of_a_job_is_the_one_that_says_most(tmp_path: Path) -> None:
+    place = tmp_path / "previews" / "all"
+    place.mkdir(parents=True)
+    for count, name in enumerate(("posterior", "origin", "ctf", "views", "map2", "classes")):
+        (place / f"{name}.png").touch()
+        assert tile_of(tmp_path, str(count), 0) == f"previews/all/{name}.png"

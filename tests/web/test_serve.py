@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from fastapi.testclient import TestClient
 
 from tests.project.conftest import Do
@@ -27,7 +28,10 @@ from thon.base.errors import StoreError
 from thon.engine.scheduler.asked import asked_of
 from thon.project import index as index_module
 from thon.project.project import Project
+from thon.web import command as command_module
 from thon.web import served as served_module
+from thon.web.command import command_serve
+from thon.web.site import Site
 
 API = "/api/v1/projects/project"
 MOST = 100 * 1024
@@ -148,6 +152,75 @@ def test_one_server_has_a_project(project: Project, serve: Servers) -> None:
     assert "thon serve of" in str(refused.value.got)
 
 
+def test_a_server_that_died_elsewhere_is_waited_out(
+    project: Project, serve: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = {"token": "t", "what": "thon serve", "user": "ada", "host": "n3", "machine": "another", "pid": 1}
+    file = project.root / ".thon" / "server"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(json.dumps(said | {"born": "1", "since": "2026-01-01", "count": 0}))
+    monkeypatch.setattr("thon.project.lock.STALE", 0.3)
+    site = Site(project.root, run=False)
+    with pytest.raises(StoreError, match="another process has this project"):
+        site.start()
+    site.start(wait=10.0)
+    site.close()
+
+
+def test_the_token_is_printed_unless_it_is_known(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    token = "a-token-that-nobody-guesses"
+    monkeypatch.setattr(command_module._Server, "run", lambda server, sockets: sockets[0].close())
+    for environment, printed in (({"THON_TOKEN": token}, False), ({}, True)):
+        told = CliRunner().invoke(command_serve, [str(project.root), "--port", "0", "--no-run"], env=environment)
+        assert told.exit_code == 0, told.output
+        assert ("token=" in told.output) is printed
+        assert token not in told.output
+
+
+def test_lanes_that_nobody_can_read_run_nothing(project: Project, serve: Servers) -> None:
+    lanes = project.root / ".thon" / "lanes.toml"
+    lanes.parent.mkdir(exist_ok=True)
+    lanes.write_text("[gpu\n")
+    served = serve(project.root, run=True).app.state.site.project("project")
+    until(lambda: "lanes.toml" in served.runner.trouble)
+    assert served.scheduler is None
+    lanes.write_text('[gpu]\npartition = "gpu"\n')
+    until(lambda: served.runner.wake() or served.scheduler is not None)
+    assert served.remarks == []
+
+
+def test_the_folders_are_followed_whatever_is_in_them(
+    project: Project, serve: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(served_module, "LOOK", 0.01)
+    served = serve(project.root).app.state.site.project("project")
+    looks: list[float] = []
+
+    def odd() -> None:
+        looks.append(time.monotonic())
+        raise OverflowError
+
+    monkeypatch.setattr(served, "_follow_jobs", odd)
+    served.feed.listeners = 1
+    until(lambda: len(looks) > 1)
+
+
+def test_a_disk_that_has_space_again_is_no_longer_complained_of(
+    project: Project, serve: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = serve(project.root).app.state.site.project("project")
+
+    def full() -> bool:
+        raise StoreError("cannot write")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(served.index, "refresh", full)
+        served.refresh()
+        assert served.remarks == ["cannot write"]
+    served.refresh()
+    assert served.remarks == []
+
+
 def test_a_project_that_cannot_be_written_is_shown(
     project: Project, do: Do, serve: Servers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -245,4 +318,5 @@ def test_what_follows_a_lost_connection_is_sent_again(project: Project, serve: S
     mark = feed._id(1)
     assert [change.content["job"] for change in feed.after(feed.place_of(mark))] == ["J001", "J002"]
     assert feed.place_of("another-1") is None
+    assert feed.place_of(mark.replace("-1", "-²")) is None
     assert feed.place_of(mark.replace("-1", "-9")) is None

@@ -87,6 +87,16 @@ def test_every_viewer_of_an_item_shows_something(page: Any, job: str, item: str)
         until_drawn(page, drawn)
 
 
+@pytest.mark.parametrize(("job", "item"), [("J002", "mic_1"), ("J003", "all"), ("J006", "TS_1")])
+def test_no_viewer_runs_over_the_next(page: Any, job: str, item: str) -> None:
+    open_item(page, job, item)
+    table = page.get_by_test_id("view-table").first
+    table.scroll_into_view_if_needed()
+    table.locator("table.data tbody tr").first.wait_for()
+    for view in page.locator("#views .view").all():
+        assert view.evaluate("view => view.scrollHeight - view.clientHeight") <= 1
+
+
 def until_drawn(page: Any, drawn: Any) -> None:
     """Wait for a picture that is not of one colour."""
     for _ in range(40):

@@ -151,9 +151,12 @@ def typed_sources(project: Project, sources: Sequence[str]) -> list[str]:
     """What was filled in for a port, as a record holds it.
 
     Raises:
-        InputError: There is no such job, or no such file.
+        InputError: There is no such job, or no such file, or it is no file that has an end.
     """
     placed = [source if is_job(source) or "://" in source else str(project.root / source) for source in sources]
+    for text in placed:
+        if _is_endless(Path(text)):
+            raise InputError("this is neither a file nor a folder", path=text, mend="give a file")
     return sources_of(placed, project)
 
 
@@ -250,6 +253,13 @@ def _of_options(options: type[BaseModel], values: Json, where: str, root: Path) 
     for name, path in _files(settled(built, root)):
         if not path.exists():
             yield Complaint(f"{where}.{name}", "there is no such file", str(path))
+        elif _is_endless(path):
+            yield Complaint(f"{where}.{name}", "this is neither a file nor a folder", str(path))
+
+
+def _is_endless(path: Path) -> bool:
+    """Whether there is something that might never be read to its end: a pipe, a socket, a device."""
+    return path.exists() and not path.is_file() and not path.is_dir()
 
 
 def _message(error: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import graphlib
 import heapq
 from collections.abc import Collection, Iterator, Mapping
@@ -57,9 +58,13 @@ def _ordered(sorter: graphlib.TopologicalSorter[str]) -> Iterator[str]:
 
 
 def waiting_jobs(project: Project) -> dict[str, JobRecord]:
-    """The jobs that wait to be run, or are held, by number."""
-    records = (folder.head() for folder in project.jobs() if folder.marked_state() in ("waiting", "held"))
-    return {record.id: record for record in records if record.live is None}
+    """The jobs that wait to be run, or are held, by number; one whose record cannot be read is none of them."""
+    found: dict[str, JobRecord] = {}
+    for folder in project.jobs():
+        with contextlib.suppress(StoreError):
+            if folder.marked_state() in ("waiting", "held") and (record := folder.head()).live is None:
+                found[record.id] = record
+    return found
 
 
 def with_parents(project: Project, names: Collection[str]) -> list[str]:
@@ -71,15 +76,17 @@ def with_parents(project: Project, names: Collection[str]) -> list[str]:
     waiting = waiting_jobs(project)
     parents = {name: parents_of(record) for name, record in waiting.items()}
     there = {folder.path.name.split("-")[0] for folder in project.jobs()}
-    for name, before in parents.items():
-        if missing := sorted(before - there):
+    wanted: set[str] = set()
+    left = sorted(names or parents)
+    while left:
+        name = left.pop()
+        if name in wanted or name not in parents:
+            continue
+        wanted.add(name)
+        if missing := sorted(parents[name] - there):
             raise InputError(f"{name} waits for {missing[0]}, which is not there", path=project.root)
-    order = [name for name in in_order(parents) if name in waiting]
-    wanted = set(names) or set(order)
-    for name in reversed(order):
-        if name in wanted:
-            wanted |= parents[name] & waiting.keys()
-    return [name for name in order if name in wanted]
+        left += parents[name]
+    return [name for name in in_order({name: parents[name] for name in wanted}) if name in wanted]
 
 
 def obstacles(folders: Mapping[str, JobFolder], parents: Collection[str]) -> Iterator[tuple[str, State]]:

@@ -53,6 +53,7 @@ def place(root: Path, filled: Filled) -> list[str]:
         first = found[0]
         raise InputError(f"{first.field}: {first.message}", got=first.got or None)
     project, specs = Project(root), specs_of(filled)
+    after = _numbers(project, filled.after)
     numbers: list[str] = []
     for spec in specs:
         wants = _wants(project, spec, filled, numbers)
@@ -64,7 +65,7 @@ def place(root: Path, filled: Filled) -> list[str]:
             listings()[spec.name].module,
             command_of(filled),
         )
-        numbers.append(_number(add_job(project, request, wants, [] if numbers else list(filled.after))))
+        numbers.append(_number(add_job(project, request, wants, [] if numbers else after)))
     return numbers
 
 
@@ -93,7 +94,7 @@ def change(root: Path, job: str, filled: Filled | None, iteration: int | None) -
     wants = {name: typed_sources(project, sources) for name, sources in filled.wants.items() if sources}
     options = options_of(spec, whole, 1, root)
     command = cloned(job, spec, filled, iteration)
-    changes = Changes(options, wants or None, iteration, list(filled.after))
+    changes = Changes(options, wants or None, iteration, _numbers(project, filled.after))
     return _number(clone(folder, changes, command))
 
 
@@ -215,6 +216,11 @@ def _merged(before: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
         old = merged.get(name)
         merged[name] = _merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
     return merged
+
+
+def _numbers(project: Project, names: Sequence[str]) -> list[str]:
+    """Numbers of jobs, all of which must be there."""
+    return [_number(project.job(name)) for name in names]
 
 
 def _number(folder: JobFolder) -> str:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
+from stat import S_ISREG
 from typing import BinaryIO
 
 from pydantic import BaseModel, ConfigDict
@@ -51,13 +52,15 @@ def fingerprint(path: Path) -> Fingerprint:
     """Fingerprint of a file, or of a folder by the names and contents of its files.
 
     Raises:
-        InputError: It does not exist or cannot be read.
+        InputError: It does not exist, cannot be read, or is neither file nor folder, so that it may never end.
     """
     digest = hashlib.sha256()
     try:
         if path.is_dir():
             return _folder(path)
         stat = path.stat()
+        if not S_ISREG(stat.st_mode):
+            raise InputError("neither a file nor a folder", path=path, expected="a regular file", mend="copy it to one")
         with path.open("rb") as file:
             for block in _blocks(file, stat.st_size):
                 digest.update(block)

@@ -150,7 +150,7 @@ class JobFolder:
         Raises:
             StoreError: There is no record, or it cannot be read.
         """
-        with contextlib.suppress(FileNotFoundError), (self.path / "job.json").open("rb") as file:
+        with contextlib.suppress(OSError), (self.path / "job.json").open("rb") as file:
             match = _STATE.search(file.read(4096))
             if match is not None and match[1].decode() in STATES:
                 return cast(State, match[1].decode())

@@ -1,7 +1,8 @@
 """Which machine of a cloud this is, and what an hour of it costs.
 
 The lane that started a job has the first word, by environment variables: ``THON_LANE``, ``THON_INSTANCE``,
-``THON_PRICE`` (an hour of what the job was given), ``THON_CURRENCY`` and ``THON_SPOT`` (yes or no). Where the firmware
+``THON_PRICE`` (an hour of what the job was given), ``THON_CURRENCY``, ``THON_SPOT`` (yes or no) and ``THON_SHARE``
+(which part of the machine the job was given, by which a price of the machine is multiplied). Where the firmware
 says that the machine is one of Amazon's, Google's or Microsoft's, its metadata service is asked for the type, 0.2 s at
 most for each question. Clouds do not tell prices there; ``~/.config/thon/prices.toml`` (or the file in
 ``THON_PRICES``) does, by type or host:
@@ -51,7 +52,7 @@ class Word:
         lane: The lane that started the job.
         price: Price of an hour; None where nobody says.
         currency: Of all prices.
-        prices: All known prices, by type of machine or host.
+        prices: All known prices of what the job was given, by type of machine or host.
     """
 
     provider: str = ""
@@ -73,6 +74,8 @@ def word(environment: Mapping[str, str] = os.environ, firmware: Path = FIRMWARE)
     found = _ask_cloud(cloud_of(firmware), environment.get("THON_METADATA", ADDRESS))
     currency, prices = _read_prices(environment)
     instance = environment.get("THON_INSTANCE") or found.instance
+    share = _number(environment.get("THON_SHARE") or 1, "THON_SHARE")
+    prices = {name: share * price for name, price in prices.items()}
     told = environment.get("THON_PRICE")
     return replace(
         found,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge
+from annotated_types import Ge, Le
 from pydantic import BaseModel, ConfigDict, Field
 
 from thon.base.options import Options, Unit
@@ -23,7 +23,7 @@ WHOLE_SET = "all"
 class RunSettings(Options):
     """How a job runs, as against what it computes."""
 
-    seed: Annotated[int, Ge(0), Unit("1")] = 0
+    seed: Annotated[int, Ge(0), Le(2**63 - 1), Unit("1")] = 0
     """Seed for everything random."""
 
     threads: Annotated[int | None, Ge(1), Unit("1")] = None

@@ -6,11 +6,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Table, bindparam, delete, func, insert, select, update
+from sqlalchemy.exc import DataError, IntegrityError
 
+from thon.base.errors import StoreError
 from thon.job.folder import JobFolder
+from thon.job.items_file import ItemLine
 from thon.project.project import Project
-from thon.project.rows import Rows, lines_size, new_lines, read_rows, stamp_of
+from thon.project.rows import Row, Rows, lines_size, new_lines, read_rows, stamp_of, unreadable_rows
 from thon.project.tables import files, inputs, items, jobs, links, metadata, numbers, prints, results, runs
+
+ODD = (KeyError, ValueError, OverflowError, DataError, IntegrityError, StoreError, PermissionError, IsADirectoryError)
+"""What comes of a folder in which something stands that no index can hold, such as a number of 30 digits."""
 
 
 def follow(connection: Connection, project: Project) -> int:
@@ -37,9 +43,7 @@ def _follow_job(connection: Connection, project: str, folder: JobFolder, row: An
     """Bring the rows of one job up to date; returns whether they were not."""
     name = folder.path.name.split("-")[0]
     if row is None or row.folder != folder.path.name or row.stamp != stamp_of(folder):
-        rows = read_rows(project, folder)
-        _forget(connection, project, name)
-        _write(connection, rows)
+        _renew(connection, project, folder)
         return 1
     size = lines_size(folder)
     return _follow_lines(connection, project, name, folder, row.lines, size) if row.lines != size else 0
@@ -47,19 +51,38 @@ def _follow_job(connection: Connection, project: str, folder: JobFolder, row: An
 
 def _follow_lines(connection: Connection, project: str, job: str, folder: JobFolder, read: int, size: int) -> int:
     """Read the items of a job that have ended since it was looked at; returns whether there were any."""
-    lines, end = new_lines(folder, read)
     if size < read:
-        _forget(connection, project, job)
-        _write(connection, read_rows(project, folder))
+        _renew(connection, project, folder)
         return 1
-    if end == read:
-        return 0
-    rows = Rows({"project": project, "job": job})
+    try:
+        lines, end = new_lines(folder, read)
+        if end == read:
+            return 0
+        with connection.begin_nested():
+            _add(connection, Rows({"project": project, "job": job}), lines, folder, end)
+    except ODD:
+        _renew(connection, project, folder)
+    return 1
+
+
+def _renew(connection: Connection, project: str, folder: JobFolder) -> None:
+    """Write the rows of a job anew; one that no index can hold is told to be unreadable, and keeps no other back."""
+    _forget(connection, project, folder.path.name.split("-")[0])
+    try:
+        with connection.begin_nested():
+            _write(connection, read_rows(project, folder))
+    except ODD as error:
+        cause = str(getattr(error, "orig", error)).split("\n")[0]
+        _write(connection, unreadable_rows(project, folder, f"no index can hold what stands there: {cause}"))
+
+
+def _add(connection: Connection, rows: Rows, lines: Sequence[ItemLine], folder: JobFolder, end: int) -> None:
+    """Write the items of new lines."""
+    project, job = rows.place
     rows.take_lines(lines, folder.head())
     _forget_items(connection, rows)
     _write(connection, rows)
     connection.execute(update(jobs).where(jobs.c.project == project, jobs.c.job == job).values(lines=end))
-    return 1
 
 
 def _forget_items(connection: Connection, rows: Rows) -> None:
@@ -75,9 +98,10 @@ def _forget_items(connection: Connection, rows: Rows) -> None:
 
 def _write(connection: Connection, rows: Rows) -> None:
     for row in rows.jobs:
-        connection.execute(insert(jobs), row | {name: row.get(name, 0) for name in ("items", "done", "failed")})
+        counts = {name: row.get(name, 0) for name in ("items", "done", "failed")}
+        connection.execute(insert(jobs), _storable(row) | counts)
     if rows.runs:
-        connection.execute(insert(runs), rows.runs)
+        connection.execute(insert(runs), [_storable(run) for run in rows.runs])
     for name, values in rows.tables().items():
         if values:
             _insert(connection, metadata.tables[name], values)
@@ -89,12 +113,20 @@ def _insert(connection: Connection, table: Table, values: Sequence[tuple[Any, ..
     names = ", ".join(table.columns.keys())
     if connection.dialect.name == "postgresql":
         raw: Any = connection.connection.cursor()
-        with raw.copy(f"COPY {table.name} ({names}) FROM STDIN") as copy:
-            for row in values:
-                copy.write_row(row)
+        try:
+            with raw.copy(f"COPY {table.name} ({names}) FROM STDIN") as copy:
+                for row in values:
+                    copy.write_row(row)
+        except connection.dialect.loaded_dbapi.DataError as error:
+            raise ValueError(str(error)) from error
         return
     marks = ", ".join("?" * len(table.columns))
     connection.exec_driver_sql(f"INSERT INTO {table.name} ({names}) VALUES ({marks})", list(values))
+
+
+def _storable(row: Row) -> Row:
+    """A row without the one character that PostgreSQL keeps in no text."""
+    return {name: value.replace("\0", "") if isinstance(value, str) else value for name, value in row.items()}
 
 
 def _count(connection: Connection, rows: Rows) -> None:

@@ -32,12 +32,15 @@ from thon.project.database import (
     version_of,
 )
 from thon.project.follow import follow
-from thon.project.lock import OwnerLock
+from thon.project.lock import BEAT, STALE, OwnerLock
 from thon.project.project import Project
 from thon.project.tables import metadata
 
 PATIENCE = 3.0
 """How long a reading command waits for another process to finish writing, s."""
+
+LONG_PATIENCE = STALE + 2 * BEAT
+"""Time in which an owner on another machine is found to be dead, s."""
 
 Say = Callable[[str], None]
 
@@ -130,11 +133,13 @@ def open_index(project: Project, say: Say = lambda text: None) -> Generator[Inde
 def reindex(project: Project) -> int:
     """Make the index anew from the job folders, whatever there was; returns the number of jobs.
 
+    It waits for long enough to take over from an owner on another machine that is gone.
+
     Raises:
         StoreError: Another process has the project, or the disk refuses.
     """
     place = place_of(project)
-    with OwnerLock.hold(lock_file(project), "thon reindex", wait=PATIENCE):
+    with OwnerLock.hold(lock_file(project), "thon reindex", wait=LONG_PATIENCE):
         if place.file is not None:
             remove_index(place.file)
         index = Index(project, connect(place), place)

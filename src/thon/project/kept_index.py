@@ -13,16 +13,17 @@ import threading
 from collections.abc import Callable, Generator
 from pathlib import Path
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 
 from thon.base.errors import StoreError
 from thon.job.folder import JobFolder
-from thon.project.database import DamagedError, Place, connect, place_of, prepare
+from thon.project.database import DamagedError, Place, connect, place_of, prepare, telling
 from thon.project.index import PATIENCE, Index, is_read_only, lock_file, remove_index
 from thon.project.lock import OwnerLock
 from thon.project.project import Project
 from thon.project.reading import LARGE, read_apart
 from thon.project.rows import lines_size, stamp_of
+from thon.project.tables import jobs
 
 Say = Callable[[str], None]
 
@@ -54,6 +55,7 @@ class KeptIndex:
         self._seen: Stamps = {}
         self._number: int | None = None
         self._bad = True
+        self._held: Connection | None = None
         self.refresh(wait=PATIENCE)
 
     @contextlib.contextmanager
@@ -101,6 +103,7 @@ class KeptIndex:
 
     def close(self) -> None:
         """Let go of the database."""
+        self._let_go()
         self._index.close()
         if self._scratch is not None:
             self._scratch.cleanup()
@@ -108,6 +111,7 @@ class KeptIndex:
     def _follow(self) -> None:
         try:
             if self._bad:
+                self._let_go()
                 prepare(self._index.engine, self._index.place)
             self._index.refresh()
         except DamagedError as error:
@@ -117,6 +121,20 @@ class KeptIndex:
                 remove_index(self._index.place.file)
             prepare(self._index.engine, self._index.place)
             self._index.rebuild()
+        self._hold()
+
+    def _hold(self) -> None:
+        """Keep one connection to a file open: to open the first one takes new bytes, which a full disk has not."""
+        if self._held is None and self._index.place.file is not None:
+            with telling(self._index.place):
+                self._held = self._index.engine.connect()
+                self._held.execute(select(jobs.c.job).limit(1)).all()
+                self._held.rollback()
+
+    def _let_go(self) -> None:
+        if self._held is not None:
+            self._held.close()
+            self._held = None
 
     @contextlib.contextmanager
     def _owning(self, wait: float) -> Generator[None]:

@@ -2,9 +2,10 @@
 
 The owner's file is put in place by a hard link, which fails where there is one already, on NFS too. Every few seconds
 the owner counts on in it. Whoever wants the lock of an owner that is dead takes it over: at once where that was a
-process of this very machine that is gone, else once the count has stood still for `STALE` seconds of the waiter's own
-clock, so that clocks need not agree. A process that was thought dead and wakes up finds another's file in its place,
-and stops before it writes.
+process of this very machine that is gone, or of a time before it was started anew, else once the count has stood still
+for `STALE` seconds of the waiter's own clock, so that clocks need not agree; several short attempts of one process
+count as one long one. A process that was thought dead and wakes up finds another's file in its place, and stops before
+it writes.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import threading
 import time
 from collections.abc import Generator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from thon.base.errors import StoreError
 from thon.job.folder import storing
@@ -34,6 +35,14 @@ STALE = 20.0
 
 LOOK = 0.05
 _LENGTH = 512
+
+_SAID = dict.fromkeys(("token", "what", "user", "host", "machine", "installation", "born", "since"), str) | {"pid": int}
+"""What every owner says, and in which form."""
+
+_seen: dict[Path, tuple[bytes, float]] = {}
+"""What this process last read in the files that it wants, and since when that is so, by the monotonic clock."""
+
+_seeing = threading.Lock()
 
 
 class OwnerLock:
@@ -52,6 +61,7 @@ class OwnerLock:
             "user": user_name(),
             "host": platform.node(),
             "machine": _machine(),
+            "installation": _installation(),
             "pid": os.getpid(),
             "born": _born(os.getpid()),
             "since": now(),
@@ -83,7 +93,12 @@ class OwnerLock:
     @property
     def is_ours(self) -> bool:
         """Whether nobody has taken it over, as happens to a process that slept for long."""
-        return _read(self._file).get("token") == self._token
+        try:
+            return _parse(self._file.read_bytes()).get("token") == self._token
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True  # that it cannot be read now tells nothing
 
     def check(self) -> None:
         """Refuse to go on without the lock.
@@ -95,23 +110,26 @@ class OwnerLock:
             raise StoreError("another process has taken this project over", path=self._file.parent.parent)
 
     def _acquire(self, wait: float) -> None:
-        deadline, seen, since = time.monotonic() + wait, b"", time.monotonic()
+        deadline = time.monotonic() + wait
         while not self._place():
             there = _bytes(self._file)
-            if there != seen:
-                seen, since = there, time.monotonic()
-            if seen and (_is_gone(_parse(seen)) or time.monotonic() - since > STALE):
-                self._remove_stale(seen)
+            if _is_gone(_parse(there)) or _unchanged_for(self._file, there) > STALE:
+                self._remove_stale(there)
                 continue
             if time.monotonic() >= deadline:
-                raise _busy(self._file, _parse(seen)) from BlockingIOError()
+                raise _busy(self._file, _parse(there)) from BlockingIOError()
             time.sleep(LOOK)
+        with _seeing:
+            _seen.pop(self._file, None)
 
     def _place(self) -> bool:
         """Put our file in place, unless there is one."""
+        if self._file.exists():
+            return False
         own = self._file.with_name(f"{self._file.name}.{self._token}")
-        own.write_bytes(self._text())
         try:
+            with own.open("wb") as file:
+                self._write(file)
             os.link(own, self._file)
         except FileExistsError:
             return False
@@ -120,25 +138,31 @@ class OwnerLock:
                 raise
             return self._place_without_links()
         finally:
-            own.unlink()
+            own.unlink(missing_ok=True)
         return True
 
     def _place_without_links(self) -> bool:
         try:
             with self._file.open("xb") as file:
-                file.write(self._text())
+                self._write(file)
         except FileExistsError:
             return False
         return True
 
+    def _write(self, file: BinaryIO) -> None:
+        """Write what the owner says so that it outlives a power cut."""
+        file.write(self._text())
+        file.flush()
+        os.fsync(file.fileno())
+
     def _remove_stale(self, seen: bytes) -> None:
-        """Take a dead owner's file away; one that was put there meanwhile is put back."""
+        """Take a dead owner's file away; one that is another, or shows life, meanwhile is put back."""
         aside = self._file.with_name(f"{self._file.name}.stale.{self._token}")
         try:
             self._file.rename(aside)
         except FileNotFoundError:
             return
-        if _parse(aside.read_bytes()).get("token") != _parse(seen).get("token"):
+        if aside.read_bytes() != seen:
             with contextlib.suppress(OSError):
                 os.link(aside, self._file)
         aside.unlink()
@@ -147,22 +171,26 @@ class OwnerLock:
         while not self._over.wait(period):
             self._count += 1
             with contextlib.suppress(OSError):
-                if self.is_ours:
+                if self._is_there():
                     _rewrite(self._file, self._text())
 
     def _release(self) -> None:
         with contextlib.suppress(OSError):
-            if self.is_ours:
+            if self._is_there():
                 self._file.unlink()
+
+    def _is_there(self) -> bool:
+        """Whether the file can be read and is ours, so that it may be changed."""
+        return _read(self._file).get("token") == self._token
 
     def _text(self) -> bytes:
         return json.dumps(self._said | {"count": self._count}).encode().ljust(_LENGTH)
 
 
 def owner_of(file: Path) -> str:
-    """Who has the lock, in words; empty where nobody has."""
+    """Who has the lock, in words; empty where nobody has, or one who is known to be gone."""
     said = _read(file)
-    return _words(said) if said else ""
+    return "" if not said or _is_gone(said) else _words(said)
 
 
 def _busy(file: Path, said: dict[str, Any]) -> StoreError:
@@ -182,7 +210,23 @@ def _words(said: dict[str, Any]) -> str:
 
 def _is_gone(said: dict[str, Any]) -> bool:
     """Whether the owner was a process of this machine and is no more."""
-    return bool(said) and said["machine"] == _machine() != "" and _born(said["pid"]) != said["born"]
+    if not said or not said["machine"] or not _machine():
+        return False
+    if said["machine"] == _machine():
+        return _born(said["pid"]) != said["born"]
+    boot, installation = said["machine"].split()[0], _installation()
+    here = (said["host"], said["installation"]) == (platform.node(), installation) and installation != ""
+    return here and boot not in _machine()  # it was started anew since; another container of it may live
+
+
+def _unchanged_for(file: Path, there: bytes) -> float:
+    """For how long this process has read nothing else in a file, s."""
+    with _seeing:
+        before, since = _seen.get(file, (None, 0.0))
+        if before != there:
+            since = time.monotonic()
+            _seen[file] = there, since
+        return time.monotonic() - since
 
 
 def _machine() -> str:
@@ -190,6 +234,14 @@ def _machine() -> str:
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return ""
+
+
+def _installation() -> str:
+    """What tells this machine from others of its name for as long as it is not set up anew; empty where unknown."""
+    try:
+        return Path("/etc/machine-id").read_text().strip()
     except OSError:
         return ""
 
@@ -214,7 +266,10 @@ def _parse(data: bytes) -> dict[str, Any]:
         said = json.loads(data)
     except ValueError:
         return {}
-    return said if isinstance(said, dict) and "token" in said else {}
+    if not isinstance(said, dict):
+        return {}
+    whole = all(isinstance(said.get(name), kind) for name, kind in _SAID.items())
+    return said if whole else {}
 
 
 def _read(file: Path) -> dict[str, Any]:

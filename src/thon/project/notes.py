@@ -23,7 +23,7 @@ from thon.job.machine import now
 NOTES = "notes.json"
 LONGEST_TITLE, LONGEST_NOTE, MOST_TAGS = 200, 20_000, 50
 
-_TAG = re.compile(r"[\w.+-]{1,40}$")
+_TAG = re.compile(r"[\w.+-]{1,40}")
 
 
 class Note(BaseModel):
@@ -87,7 +87,7 @@ def write_on(
         StoreError: The disk refuses.
     """
     for tag in add:
-        if not _TAG.match(tag):
+        if not _TAG.fullmatch(tag):
             raise InputError("this is no tag", got=tag, expected="a word of letters, digits, . + - _ (40 at most)")
     if title is not None and (len(title) > LONGEST_TITLE or "\n" in title):
         raise InputError("the title is too long", expected=f"one line of {LONGEST_TITLE} characters")

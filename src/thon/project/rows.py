@@ -22,6 +22,9 @@ Values = tuple[Any, ...]
 UNREADABLE = "unreadable"
 """State of a job whose record nobody can read."""
 
+_LARGEST = 2**31 - 1
+"""Number of a job that a database still holds."""
+
 _USAGE = tuple(Usage.model_fields)
 _NOTHING = tuple(Usage().model_dump().values())
 
@@ -84,10 +87,16 @@ def read_rows(project: str, folder: JobFolder) -> Rows:
     except (StoreError, KeyError) as error:
         # Without the path, for an index is the same wherever the project lies.
         told = f"{error.what}: {error.got}" if isinstance(error, StoreError) else f"results of an unknown item {error}"
-        return Rows(key, [key | _unreadable(folder, told) | {"stamp": stamp, "lines": size}])
+        return _unreadable_rows(key, folder, told, stamp, size)
     rows.runs = [key | _run_row(k, run) for k, run in enumerate(record.runs, 1)]
     rows.jobs = [key | _job_row(folder, record) | {"stamp": stamp, "lines": size}]
     return rows
+
+
+def unreadable_rows(project: str, folder: JobFolder, message: str) -> Rows:
+    """What an index has of a job that it cannot hold."""
+    key: Row = {"project": project, "job": folder.path.name.split("-")[0]}
+    return _unreadable_rows(key, folder, message, stamp_of(folder), lines_size(folder))
 
 
 def stamp_of(folder: JobFolder) -> str:
@@ -157,13 +166,17 @@ def _job_row(folder: JobFolder, record: JobRecord) -> Row:
     } | _usage(record.usage)
 
 
+def _unreadable_rows(key: Row, folder: JobFolder, message: str, stamp: str, lines: int) -> Rows:
+    return Rows(key, [key | _unreadable(folder, message) | {"stamp": stamp, "lines": lines}])
+
+
 def _unreadable(folder: JobFolder, message: str) -> Row:
     number, name = folder.path.name.split("-", 1)
     texts: Row = dict.fromkeys(("person", "command", "version", "options", "created"), "")
     return (
         texts
         | {
-            "number": int(number[1:]),
+            "number": min(int(number[1:]), _LARGEST),
             "folder": folder.path.name,
             "type": name,
             "title": name,
@@ -191,7 +204,7 @@ def _item_rows(
     if result is None:
         yield "items", (*key, "waiting", "", *_NOTHING)
         return
-    yield "items", (*key, result.state, result.message, *(getattr(result, name) for name in _USAGE))
+    yield "items", (*key, result.state, result.message.replace("\0", ""), *(getattr(result, name) for name in _USAGE))
     for name, made in result.files.items():
         yield "files", (*key, name, made.bytes, made.mark)
     for title, path in result.results.items():

@@ -67,7 +67,9 @@ class Doorkeeper:
         return self._sign("session")
 
     def knows(self, token: str, address: str) -> bool:
-        """Whether a token is right; a wrong one is counted."""
+        """Whether a token is right; a wrong one is counted, and after many of them none is looked at for a while."""
+        if self.is_weary_of(address):
+            return False
         if hmac.compare_digest(token.encode(), self.token.encode()):
             return True
         now = time.monotonic()

@@ -26,8 +26,19 @@ from thon.web.served import Served
 TAIL = 1 << 16
 """Bytes at the end of a job's events from which its rate is told."""
 
-SHOWN_NUMBERS = ("resolution", "count", "pixel_size")
+SHOWN_NUMBERS = (
+    "resolution",
+    "count",
+    "motion.total",
+    "fit.resolution",
+    "fit.ctf.defocus_u",
+    "fit.ice_ring",
+    "pixel_size",
+)
 """Numbers that people ask for most."""
+
+TELLING = ("classes", "map", "views", "locres", "aligned", "central-slice", "pick", "ctf")
+"""What the names of pictures begin with that say most in a small size."""
 
 
 @dataclass(frozen=True)
@@ -159,8 +170,10 @@ def _surroundings(served: Served) -> _Surroundings:
 def _card(served: Served, row: Row, before: set[str], numbers: dict[str, float], around: _Surroundings) -> Card:
     folder = JobFolder(served.project.root / row["folder"])
     standing = around.standings.get(row["job"])
-    # On another machine a job holds a lock that cannot be seen from here everywhere.
-    is_known = row["state"] == "running" and standing is not None and standing.state == "running"
+    # The scheduler knows before the record that a job begins, and on another machine a job holds a lock that cannot be
+    # seen from here everywhere.
+    begins = row["state"] in ("running", "waiting", "interrupted")
+    is_known = begins and standing is not None and standing.state == "running"
     state = "running" if is_known else state_of(folder, row["state"])
     if state in ("waiting", "held") or not row["items"]:
         before = before | _awaited(folder)
@@ -173,7 +186,7 @@ def _card(served: Served, row: Row, before: set[str], numbers: dict[str, float],
         progress=progress,
         left=left,
         parents=tuple(sorted(before)),
-        tile=_tile(folder.path, row["stamp"], row["lines"]),
+        tile=tile_of(folder.path, row["stamp"], row["lines"]),
         notes=notes_of(folder.path),
         final=row["job"] in around.final,
         numbers=numbers,
@@ -181,9 +194,10 @@ def _card(served: Served, row: Row, before: set[str], numbers: dict[str, float],
 
 
 def _standing(standing: Standing | None, state: str, row: Row) -> str:
-    if standing is not None and state not in (standing.words, "finished"):
-        return standing.words
-    return str(row["error"] or "").split("\n")[0] if state in ("failed", "unreadable") else ""
+    error = str(row["error"] or "").split("\n")[0] if state in ("failed", "unreadable") else ""
+    if error or standing is None or state in (standing.words, "finished"):
+        return error
+    return standing.words
 
 
 def _awaited(folder: JobFolder) -> set[str]:
@@ -233,13 +247,18 @@ def tail(file: Path, size: int = TAIL) -> list[Event]:
     return [event for event in found if event is not None]
 
 
+def _rank(picture: Path) -> tuple[int, str]:
+    known = (k for k, name in enumerate(TELLING) if picture.stem.startswith(name))
+    return next(known, len(TELLING)), picture.stem
+
+
 @functools.lru_cache(maxsize=4096)
-def _tile(folder: Path, stamp: str, lines: int) -> str | None:
+def tile_of(folder: Path, stamp: str, lines: int) -> str | None:
     """A picture of what a job yielded; looked up again when the job has changed."""
     previews = folder / "previews"
     try:
         with_pictures = (path for path in previews.iterdir() if path.is_dir())
-        pictures = (picture for path in with_pictures for picture in sorted(path.glob("*.png"), reverse=True))
+        pictures = (min(many, key=_rank) for path in with_pictures if (many := list(path.glob("*.png"))))
         picture = next(pictures, None)
     except FileNotFoundError:
         return None

@@ -15,6 +15,7 @@ import uvicorn
 
 from thon.base.errors import InputError
 from thon.job.hardware import user_name
+from thon.project.lock import BEAT, STALE
 from thon.web.app import create_app
 from thon.web.auth import Doorkeeper
 from thon.web.hub import LOGIN, hub_of
@@ -63,7 +64,7 @@ def command_serve(
     path = Path(folder)
     if not path.is_dir():
         raise InputError("no such folder", path=path, expected="a project, or a folder of projects")
-    hub = hub_of()
+    hub, is_known = hub_of(), token is not None and token == os.environ.get(TOKEN)
     if hub is not None:
         (host, port), base_path, hosts = hub.listen, hub.prefix, (ANY,)
     base = f"/{base_path.strip('/')}" if base_path.strip("/") else ""
@@ -73,10 +74,11 @@ def command_serve(
     listener = _listen(host, port)
     site = Site(path, run=not no_run, browse=[Path(one) for one in browse], picture=picture, say=click.echo)
     try:
-        site.start()
+        site.start(wait=STALE + 2 * BEAT)
         app = create_app(site, token=token, base_path=base, doorkeeper=doorkeeper, hub=hub)
         give_back()
-        _tell(path, host, listener.getsockname()[1], f"{base}/?token={token}" if hub is None else f"{base}/")
+        query = "" if is_known or hub is not None else f"?token={token}"
+        _tell(path, host, listener.getsockname()[1], f"{base}/{query}")
         config = uvicorn.Config(
             app,
             log_level="warning",

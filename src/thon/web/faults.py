@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from thon.base.errors import InputError, StoreError, ThonError
+from thon.engine.desk import BusyError
 
 log = logging.getLogger("thon.web")
 
@@ -64,6 +65,7 @@ STATUSES: dict[type[ThonError], int] = {
     ConflictError: 409,
     TooLargeError: 413,
     InputError: 422,
+    BusyError: 503,
 }
 """The HTTP status of each kind of error, the narrower kinds first."""
 
@@ -74,6 +76,7 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
     409: {"model": Fault, "description": "The state that things are in forbids it"},
     413: {"model": Fault, "description": "More was sent than is taken"},
     422: {"model": Fault, "description": "Something that was given cannot be right"},
+    503: {"model": Fault, "description": "Too much is asked at one time"},
     507: {"model": Fault, "description": "The disk takes no more"},
 }
 """What every route may answer besides, for the API's document."""
@@ -112,7 +115,9 @@ def _store_status(error: StoreError) -> int:
 
 
 def tell(request: Request, status: int, fault: Fault) -> Response:
-    """A fault as a page for people, or as JSON for programs."""
+    """A fault as a page for people, or as JSON for programs; what is no text is told with question marks."""
+    texts = {name: text and text.encode(errors="replace").decode() for name, text in fault.model_dump().items()}
+    fault = Fault(**texts)
     pages = getattr(request.app.state, "fault_page", None)
     if pages is not None and wants_page(request):
         return pages(request, status, fault)
@@ -132,7 +137,8 @@ async def _thon_error(request: Request, error: ThonError) -> Response:
 async def _not_valid(request: Request, error: RequestValidationError) -> Response:
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"][1:]) or "the request"
-    return tell(request, 422, Fault(what=f"{where}: {first['msg']}", got=_short(first.get("input"))))
+    what = str(first["msg"]).removeprefix("Value error, ")
+    return tell(request, 422, Fault(what=f"{where}: {what}", got=_short(first.get("input"))))
 
 
 async def _http_error(request: Request, error: HTTPException) -> Response:

@@ -64,7 +64,7 @@ class Feed:
         if not last_id:
             return self._number
         mark, _, number = last_id.partition("-")
-        if mark != self._mark or not number.isdigit():
+        if mark != self._mark or not number.isdecimal():
             return None
         first = self._changes[0].number if self._changes else self._number + 1
         return int(number) if first - 1 <= int(number) <= self._number else None

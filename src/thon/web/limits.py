@@ -38,7 +38,7 @@ class Bounds:
             return
         most = LARGEST_UPLOAD if "/uploads/" in scope["path"] and scope["method"] == "PUT" else LARGEST_BODY
         length = Headers(scope=scope).get("content-length", "0")
-        if not length.isdigit() or int(length) > most:
+        if not length.isdecimal() or int(length) > most:
             await tell(Request(scope), 413, fault_of(too_large(most)))(scope, receive, send)
             return
         taken, refused = 0, False

@@ -34,10 +34,13 @@ def present_file(root: Path, name: str) -> Path:
 
     Raises:
         AbsentError: There is none.
+        RefusedError: It may not be read.
     """
     path = below(root, name)
     if not path.is_file():
         raise AbsentError("there is no such file", got=name)
+    if not os.access(path, os.R_OK):
+        raise RefusedError("this file may not be read", got=name)
     return path
 
 

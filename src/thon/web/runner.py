@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from thon.base.errors import StoreError, ThonError
+from thon.base.errors import ThonError
 from thon.engine.desk import Desk
 from thon.engine.lanes.options import Lanes, places, read_lanes
 from thon.engine.scheduler.rounds import OWNER, Scheduler
@@ -40,7 +40,8 @@ class Runner:
         self.trouble = ""
         """Why no jobs are run, in words; empty where they are."""
         self._project, self._desk, self._say = project, desk, say
-        self._known, self._lanes_file = Lanes(), ("", 0)
+        self._known: Lanes | None = None
+        self._lanes_file = ("", 0)
         self._wake, self._over = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"scheduler of {project.root.name}", daemon=True)
         self._thread.start()
@@ -60,8 +61,8 @@ class Runner:
             try:
                 with OwnerLock.hold(self._project.root / OWNER, "thon serve") as lock:
                     self._rounds(lock)
-            except StoreError as error:
-                self.trouble = f"jobs are run by {error.got}" if _is_busy(error) else str(error)
+            except (ThonError, OSError) as error:
+                self.trouble = _words(error)
                 self._pause(1.0)
 
     def _rounds(self, lock: OwnerLock) -> None:
@@ -96,11 +97,17 @@ class Runner:
         return before != self._lanes_file
 
     def _lanes(self) -> Lanes:
-        """The lanes as they are described now; as before where that cannot be read."""
+        """The lanes as they are described now; as before where that cannot be read.
+
+        Raises:
+            ThonError: It cannot be read, and was not before: nobody knows where jobs are to run.
+        """
         self._lanes_file = _newest(places(self._project.root))
         try:
             self._known = read_lanes(self._project.root)
         except ThonError as error:
+            if self._known is None:
+                raise
             self._say("", str(error))
         return self._known
 
@@ -117,5 +124,8 @@ def _newest(files: Iterable[Path]) -> tuple[str, int]:
     return "", 0
 
 
-def _is_busy(error: StoreError) -> bool:
-    return isinstance(error.__cause__, BlockingIOError)
+def _words(error: ThonError | OSError) -> str:
+    """Why no jobs are run."""
+    if isinstance(error, ThonError) and isinstance(error.__cause__, BlockingIOError):
+        return f"jobs are run by {error.got}"
+    return str(error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import threading
 import time
@@ -33,6 +34,8 @@ LOOKED = 15.0
 
 REMARKS = 20
 
+log = logging.getLogger("thon.web")
+
 Picture = Callable[["Served"], dict[str, Any]]
 """How every job stands now, by number, in a form in which it is told to those who look."""
 
@@ -44,29 +47,34 @@ class Served:
         name: What URLs call it.
         project: The project.
         desk: Does what needs job types loaded.
-        run: Whether to run the jobs that are asked for.
+        workbench: Does the same for the jobs that are asked for; None to run none.
+        wait: How long to wait for another server that has it, s.
         picture: Tells how every job stands.
 
     Raises:
         StoreError: Another server has it, or its index was made by a newer thon.
     """
 
-    def __init__(self, name: str, project: Project, desk: Desk, *, run: bool, picture: Picture):
+    def __init__(
+        self, name: str, project: Project, desk: Desk, *, workbench: Desk | None, picture: Picture, wait: float = 0.0
+    ):
         self.name, self.project, self.desk = name, project, desk
         self.read_only = not os.access(project.root, os.W_OK)
         """Whether nothing can be changed in it."""
         self.feed = Feed()
-        self._remarks: list[str] = []
+        self._remarks, self._refused = list[str](), ""
         self._looked, self._seen, self._picture = 0.0, dict[str, Any](), picture
         self._fresh = True
         self._over = threading.Event()
         with contextlib.ExitStack() as stack:
             if not self.read_only:
-                stack.enter_context(OwnerLock.hold(project.root / ".thon" / SERVER, "thon serve"))
+                stack.enter_context(OwnerLock.hold(project.root / ".thon" / SERVER, "thon serve", wait=wait))
             self.index = stack.enter_context(contextlib.closing(KeptIndex(project, self.remark)))
             if doubles := project.doubles():
                 self.remark(f"another folder bears the number of {', '.join(doubles)}, which is left out")
-            self.runner = Runner(project, desk, self._tell) if run and not self.read_only else None
+            self.runner = None
+            if workbench is not None and not self.read_only:
+                self.runner = Runner(project, workbench, self._tell)
             if self.runner is not None:
                 stack.callback(self.runner.close)
             self._keeper = threading.Thread(target=self._keep, name=f"index of {name}", daemon=True)
@@ -82,7 +90,7 @@ class Served:
     def remarks(self) -> list[str]:
         """Sentences about what is not as it should be."""
         trouble = self.runner.trouble if self.runner is not None else ""
-        return [*self._remarks, *([trouble] if trouble else [])]
+        return [*self._remarks, *(text for text in (self._refused, trouble) if text)]
 
     def remark(self, text: str) -> None:
         """Note something that is not as it should be."""
@@ -128,8 +136,9 @@ class Served:
         """Bring the index up to date with the folders; where it cannot be, the old one stays, and a remark says so."""
         try:
             self._fresh = self.index.refresh() or self._fresh
+            self._refused = ""
         except (ThonError, OSError) as error:
-            self.remark(str(error))
+            self._refused = str(error)
 
     def close(self) -> None:
         """Stop everything and let go of the project."""
@@ -154,12 +163,15 @@ class Served:
                 idle = True
                 continue
             idle = False
-            self.refresh()
-            if not self.feed.listeners:
-                continue
-            live = self._follow_live(live)
-            with contextlib.suppress(StoreError):  # the remark of `refresh` tells
-                self._follow_jobs()
+            try:
+                self.refresh()
+                if self.feed.listeners:
+                    live = self._follow_live(live)
+                    self._follow_jobs()
+            except StoreError:
+                pass  # the remark of `refresh` tells
+            except Exception as error:  # the next look sees everything anew
+                log.error("the folders of %s cannot be followed", self.name, exc_info=error)
 
     def _follow_jobs(self) -> None:
         """Tell those who look which jobs stand otherwise than before."""

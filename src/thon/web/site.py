@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 import re
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
@@ -31,7 +32,10 @@ from thon.web.served import Picture, Served
 
 __all__ = ["Served", "ServedProject", "ServedSite", "Site"]
 
-_NAME = re.compile(r"[\w][\w.+-]{0,99}$")
+_NAME = re.compile(r"[\w][\w.+-]{0,99}")
+
+LIMIT, ROOM = 60.0, 8
+"""How long what needs job types loaded may take, s; how many may ask for that at one time."""
 
 Say = Callable[[str], None]
 
@@ -58,7 +62,8 @@ class Site:
     ):
         self.folder, self.run, self.say = folder.resolve(), run, say
         self.single = (self.folder / MARK).exists()
-        self.desk = Desk()
+        self.desk, self.workbench = Desk(limit=LIMIT, room=ROOM), Desk()
+        """For whoever asks; for the jobs that are run, which may take as long as they need."""
         around = self.folder.parent if self.single else self.folder
         self.browse = list(dict.fromkeys(path.resolve() for path in (Path.home(), around, *browse)))
         self.ending = False
@@ -66,21 +71,23 @@ class Site:
         self._picture = picture
         self._lock = threading.Lock()
         self._open: dict[str, Served] = {}
+        self._opening: dict[str, threading.Lock] = {}
 
-    def start(self) -> None:
+    def start(self, *, wait: float = 0.0) -> None:
         """Open the one project, or those in which jobs are asked for already.
+
+        Args:
+            wait: How long to wait for a project that another server has, which may be dead, s.
 
         Raises:
             ThonError: The one project cannot be served.
         """
-        for name in self.names():
-            try:
-                if self.single or any((self.folder / name).glob(f"J*/{ASKED}")):
-                    self.project(name)
-            except ThonError as error:
-                if self.single:
-                    raise
-                self.say(f"{name} is not served: {error}")
+        wanted = [name for name in self.names() if self.single or any((self.folder / name).glob(f"J*/{ASKED}"))]
+        # All are tried before any is waited for, so that the time of all runs at once.
+        busy = [name for name in wanted if not self._starts(name, 0.0, last=not wait)]
+        deadline = time.monotonic() + wait
+        for name in busy:
+            self._starts(name, max(0.0, deadline - time.monotonic()), last=True)
 
     def names(self) -> list[str]:
         """Names of the projects that are there, as URLs have them."""
@@ -96,13 +103,15 @@ class Site:
             AbsentError: No such project.
             StoreError: Another server has it, or it was made by a newer thon.
         """
-        found = self._open.get(name)
-        if found is not None:
-            return found
-        with self._lock:
-            if name not in self._open:
-                self._open[name] = self._serve(name)
-            return self._open[name]
+        return self._project(name, 0.0)
+
+    def if_open(self, name: str) -> Served | None:
+        """A project, if somebody has asked for it already."""
+        return self._open.get(name)
+
+    def place(self, name: str) -> Path:
+        """The folder of a project."""
+        return self.folder if self.single else self.folder / name
 
     def create(self, name: str) -> Served:
         """A new project in the folder that is served.
@@ -115,7 +124,7 @@ class Site:
         if self.single:
             mend = "`thon serve` a folder of projects"
             raise ConflictError("this server serves one project", path=self.folder, mend=mend)
-        if not _NAME.match(name):
+        if not _NAME.fullmatch(name):
             raise InputError("this is no name for a project", got=name, expected="letters, digits, . + - _")
         if (self.folder / name).exists():
             raise ConflictError("such a folder is there already", got=name, mend="choose another name")
@@ -132,16 +141,50 @@ class Site:
         """Let go of all projects."""
         self.end()
         with self._lock:
-            for one in self._open.values():
-                one.close()
-            self._open.clear()
+            opening = dict(self._opening)
+        for name, lock in opening.items():
+            with lock:
+                one = self._open.pop(name, None)
+                if one is not None:
+                    one.close()
         self.desk.close()
+        self.workbench.close()
 
-    def _serve(self, name: str) -> Served:
+    def _starts(self, name: str, wait: float, *, last: bool) -> bool:
+        """Open a project as the server starts; returns whether it need not be tried again.
+
+        Raises:
+            ThonError: It is the one project, and cannot be served.
+        """
+        try:
+            self._project(name, wait)
+        except ThonError as error:
+            if not last and isinstance(error.__cause__, BlockingIOError):
+                self.say(f"{error.got} has {name}; waiting whether that lives")
+                return False
+            if self.single:
+                raise
+            self.say(f"{name} is not served: {error}")
+        return True
+
+    def _project(self, name: str, wait: float) -> Served:
+        found = self._open.get(name)
+        if found is not None:
+            return found
         if name not in self.names():
             raise AbsentError(f"no project '{name}'", expected=", ".join(self.names()) or "a project")
-        project = Project.open(self.folder if self.single else self.folder / name)
-        return Served(name, project, self.desk, run=self.run, picture=self._picture)
+        with self._lock:
+            opening = self._opening.setdefault(name, threading.Lock())
+        with opening:
+            if self.ending:
+                raise ConflictError("the server is about to end")
+            if name not in self._open:
+                project = Project.open(self.place(name))
+                workbench = self.workbench if self.run else None
+                self._open[name] = Served(
+                    name, project, self.desk, workbench=workbench, wait=wait, picture=self._picture
+                )
+            return self._open[name]
 
 
 def served(request: Request, project: str) -> Served:

@@ -62,6 +62,7 @@ class LocalLane:
         name = folder.path.name
         self._held[name] = cpus, mine
         environment = lane_environment(self._name, self._options)
+        environment["THON_SHARE"] = f"{gpus / len(self._gpus) if gpus else cpus / self._cpus:.6g}"
         if self._gpus:
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(mine)
         try:

@@ -95,7 +95,8 @@ def _run_here(folder: JobFolder, options: LaneOptions, trial: Trial) -> None:
     command = [sys.executable, "-P", "-m", "thon.engine.lanes.probe", str(folder.path)]
     environment = os.environ | lane_environment(trial.lane, options)
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    (folder.path / LOG).write_text(done.stderr)
+    with storing(folder.path):
+        (folder.path / LOG).write_text(done.stderr)
 
 
 def _run_in_slurm(
@@ -104,7 +105,8 @@ def _run_in_slurm(
     token = secrets.token_hex(4)
     given = Submission(token=token, name=f"thon-trial-{token}", lane=trial.lane, written=now())
     script = folder.path / SCRIPT
-    script.write_text(write_script(folder, given, needs, options, module="thon.engine.lanes.probe"))
+    with storing(folder.path):
+        script.write_text(write_script(folder, given, needs, options, module="thon.engine.lanes.probe"))
     begun = time.monotonic()
     trial.batch = commands.sbatch(script)
     try:

@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from thon.base.errors import InputError, StoreError
+from thon.engine.live.options import MOST_WORKERS
 from thon.job.folder import storing, write_whole
 
 CONTROL = "live.control.json"
@@ -80,6 +81,8 @@ class LiveControl(BaseModel):
     def _has_workers(self) -> LiveControl:
         if self.workers is not None and self.workers < 1:
             raise ValueError("a session needs 1 worker or more; pause it instead")
+        if self.workers is not None and self.workers > MOST_WORKERS:
+            raise ValueError(f"a session has {MOST_WORKERS} workers at most")
         return self
 
 

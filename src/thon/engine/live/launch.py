@@ -23,7 +23,7 @@ from typing import Any
 from pydantic import BaseModel, Field, ValidationError
 
 from thon.base.errors import InputError, StoreError, ThonError
-from thon.engine.live.control import write_control
+from thon.engine.live.control import CONTROL, write_control
 from thon.engine.live.open import LOCK, SessionRequest
 from thon.engine.live.options import LiveOptions
 from thon.engine.live.status import LiveStatus, Said, broken, read_status, write_status
@@ -75,6 +75,8 @@ def start_live(project: Project, ask: LiveAsk) -> int:
     with storing(place):
         place.mkdir(parents=True, exist_ok=True)
         write_whole(place / "request.json", ask.model_dump_json(indent=1).encode() + b"\n")
+    if (project.root / CONTROL).exists():
+        write_control(project.root, stop=False)  # what it is told from now on is for the new session
     write_status(project.root, broken(ask.location, "", state="starting"))
     with (place / "session.out").open("ab") as out:
         process = subprocess.Popen(
@@ -174,7 +176,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     try:
         request = session_request(project, ask)
-        code, _ = run_live(project, request, _Quiet(), lane_crew(project.root, request))
+        code, _ = run_live(project, request, _Quiet(), lane_crew(project.root, request), told=True)
     except KeyboardInterrupt:
         return 130
     except Exception as error:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from annotated_types import Ge, Gt
+from annotated_types import Ge, Gt, Le
 
 from thon.base.options import Advanced, Options, Unit
+
+MOST_WORKERS = 4096
+"""More than any session has use for."""
 
 
 class LiveOptions(Options):
@@ -27,7 +30,7 @@ class LiveOptions(Options):
     order: Literal["in-order", "newest-first"] = "in-order"
     """What to do first of what waits for the same step; later steps always go first."""
 
-    workers: Annotated[int | None, Ge(1), Unit("1")] = None
+    workers: Annotated[int | None, Ge(1), Le(MOST_WORKERS), Unit("1")] = None
     """Worker processes of one thread each, as many as CPUs unless given; on a lane its workers, as many as it says."""
 
     interim: bool = True

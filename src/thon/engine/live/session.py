@@ -62,7 +62,7 @@ TICK = 0.2
 
 
 def run_live(
-    project: Project, request: SessionRequest, view: View, crew: Crew | None = None
+    project: Project, request: SessionRequest, view: View, crew: Crew | None = None, *, told: bool = False
 ) -> tuple[int, list[Failure]]:
     """Run a live session until nothing has come for the idle time; returns the exit code and what was given up.
 
@@ -71,6 +71,8 @@ def run_live(
         request: What to do.
         view: Whoever shows it.
         crew: Workers on other machines; processes on this one unless given.
+        told: Whether this session may have been told to stop already, as `start_live` lets it; what an earlier one was
+            told is forgotten.
 
     Raises:
         KeyboardInterrupt: It was stopped; the same request continues.
@@ -80,7 +82,7 @@ def run_live(
     with hold_project(project.root) as hold, ExitStack() as held:
         ask_first(request, source.folder)
         if (project.root / CONTROL).exists():
-            write_control(project.root, paused=False, stop=False, workers=None)
+            write_control(project.root, paused=False, workers=None, **({} if told else {"stop": False}))
         stages = open_stages(project, request, source.location)
         for stage in stages:
             held.enter_context(stage.folder.lock())
@@ -208,6 +210,8 @@ class Session:
             return
         self._next_heed = moment + 1.0
         self._check_project(moment)
+        if self._control.stop:  # said while it began
+            raise KeyboardInterrupt
         try:
             told = self._ear.listen()
         except StoreError as error:

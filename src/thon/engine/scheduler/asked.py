@@ -33,6 +33,8 @@ class Asked(BaseModel):
 def ask_to_run(folder: JobFolder, *, lane: str | None = None) -> Asked:
     """Ask for a job: one that waits, is held, failed or was interrupted. Who asks again may name another lane.
 
+    Who asks again keeps the place among those who wait, but for one that has failed: it is asked for from now on.
+
     Raises:
         StoreError: It is finished, or belongs to a live session, or the disk refuses.
     """
@@ -47,7 +49,7 @@ def ask_to_run(folder: JobFolder, *, lane: str | None = None) -> Asked:
     asked = Asked(
         lane=lane or (before.lane if before is not None else None),
         by=before.by if before is not None else user_name(),
-        asked=before.asked if before is not None else now(),
+        asked=before.asked if before is not None and state != "failed" else now(),
     )
     write_asked(folder, asked)
     return asked

@@ -26,9 +26,10 @@ from thon.engine.run import Announce
 from thon.engine.scheduler.asked import Asked, asked_jobs, withdraw, write_asked
 from thon.engine.scheduler.endings import close_failed, hold_back
 from thon.engine.scheduler.threads import in_thread
-from thon.engine.slurm.submission import open_submission
+from thon.engine.slurm.submission import SUBMISSION, Submission, open_submission
 from thon.engine.waiting import prepare
 from thon.job.folder import JobFolder
+from thon.job.loop import WorkerLostError
 from thon.job.worker import INTERRUPTED
 from thon.project.project import Project
 
@@ -37,6 +38,12 @@ OWNER = Path(".thon", "scheduler")
 
 LOOKUPS = 2
 """Jobs whose inputs are looked up at the same time."""
+
+LOSSES = 3
+"""Processes that may be killed while they look up the inputs of a job, until it is given up."""
+
+AGAIN = 10.0
+"""Time until a job is looked at again after something unexpected, s."""
 
 Call = Callable[..., Any]
 """Calls a function with arguments and returns what it returns, perhaps in another process."""
@@ -130,6 +137,9 @@ class Scheduler:
         self._tasks: dict[str, _Task] = {}
         self._turns: dict[str, _Turn] = {}
         self._waits: dict[str, Standing] = {}
+        self._lost: dict[str, int] = {}
+        self._later: dict[str, tuple[float, str]] = {}
+        self._ended: dict[str, int] = {}
 
     @property
     def busy(self) -> bool:
@@ -156,20 +166,23 @@ class Scheduler:
         self._renew_lanes()
         for lane in self._opened.values():
             lane.begin_round()
+        self._find_stopped()
+        troubles: list[Exception] = []
         for name, task in list(self._tasks.items()):
-            if name not in asked and not task.stopped:
-                task.stopped = True
-                task.handle.cancel()
-            task.follower.follow()
-            ending = task.handle.poll()
-            if ending is not None:
-                self._end(name, task, ending, asked.get(name))
+            try:
+                self._tend(name, task, self._asked.get(name))
+            except Exception as error:  # the others must not wait for it
+                troubles.append(error)
         waits: dict[str, Standing] = {}
         for name, one in asked.items():
             if name not in self._tasks and (words := self._wait(name, one)) is not None:
                 waits[name] = Standing(name, one.lane or self._lanes.default, "waits", words)
         self._waits = waits
         self._turns = {name: turn for name, turn in self._turns.items() if name in waits}
+        self._lost = {name: times for name, times in self._lost.items() if name in waits}
+        self._later = {name: later for name, later in self._later.items() if name in waits}
+        if troubles:
+            raise troubles[0]
 
     def use(self, lanes: Lanes) -> None:
         """Take other lanes from now on; one that changed while jobs are on it stays as it was until they have ended."""
@@ -200,29 +213,80 @@ class Scheduler:
     def _is_ours(self, name: str) -> bool:
         return self._only is None or name in self._only
 
+    def _find_stopped(self) -> None:
+        """Follow, to their end, jobs of a batch system that were stopped while nobody followed them."""
+        for name in self._folders.keys() - self._asked.keys() - self._tasks.keys():
+            folder = self._folders[name]
+            with contextlib.suppress(OSError, StoreError):  # without a note that can be read nothing is known of one
+                changed = (folder.path / SUBMISSION).stat().st_mtime_ns
+                if self._ended.get(folder.path.name) == changed:
+                    continue
+                given = open_submission(folder)
+                if given is None:
+                    self._ended[folder.path.name] = changed
+                    continue
+                lane = self._lane_given(given)
+                handle = self._lane(lane).start(folder, Needs())
+                handle.cancel()
+                self._tasks[name] = _Task(folder, lane, handle, Follower(folder, self._watch), stopped=True)
+
+    def _tend(self, name: str, task: _Task, asked: Asked | None) -> None:
+        """Stop a job that is no longer asked for, tell what it did, and notice its end."""
+        if asked is None and not task.stopped:
+            task.stopped = True
+            task.handle.cancel()
+        task.follower.follow()
+        ending = task.handle.poll()
+        if ending is not None:
+            self._end(name, task, ending, asked)
+
     def _wait(self, name: str, asked: Asked) -> str | None:
         """Bring a job that was asked for a step nearer to its start; what it waits for, None once it need not wait."""
         folder = self._folders[name]
+        until, words = self._later.get(name, (0.0, ""))
+        if time.monotonic() < until:
+            return words
         try:
-            if (given := open_submission(folder)) is not None:
-                self._start(name, folder, given.lane, self._lane(given.lane), Needs())
-                return None
-            state = folder.state()
-            if state == "finished":  # by another hand, or the scheduler was killed before it took the note away
-                withdraw(folder)
-                self.codes.setdefault(name, 0)
-                return None
-            if state == "held":  # whoever asked did not let it go
-                release(folder)
-                state = "waiting"
-            if state == "running":
-                return "runs, but not by this scheduler"
-            if state == "waiting" and (stops := list(self._obstacles(folder))):
-                return self._wait_for(name, folder, stops)
-            return self._take_turn(name, folder, asked)
+            return self._step(name, folder, asked)
+        except WorkerLostError as error:
+            self._turns.pop(name, None)
+            self._lost[name] = self._lost.get(name, 0) + 1
+            if self._lost[name] < LOSSES:
+                return f"its inputs are looked up once more, for {error.what}"
+            self._give_up(name, folder, error)
+            return None
         except ThonError as error:
             self._give_up(name, folder, error)
             return None
+        except Exception as error:  # of ours or of the disk, so that it may pass; others must not wait for it
+            self._turns.pop(name, None)
+            words = f"something unexpected happened: {type(error).__name__}: {error}; it is tried again"
+            self._later[name] = time.monotonic() + AGAIN, words
+            return words
+
+    def _step(self, name: str, folder: JobFolder, asked: Asked) -> str | None:
+        if (given := open_submission(folder)) is not None:
+            lane = self._lane_given(given)
+            self._start(name, folder, lane, self._lane(lane), Needs())
+            return None
+        state = folder.state()
+        if state == "finished" or (state == "failed" and self._has_failed_since(folder, asked)):
+            withdraw(folder)  # another hand ran it, or the scheduler was killed before it took the note away
+            self.codes.setdefault(name, int(state == "failed"))
+            return None
+        if state == "held":  # whoever asked did not let it go
+            release(folder)
+            state = "waiting"
+        if state == "running":
+            return "runs, but not by this scheduler"
+        if state == "waiting" and (stops := list(self._obstacles(folder))):
+            return self._wait_for(name, folder, stops)
+        return self._take_turn(name, folder, asked)
+
+    def _has_failed_since(self, folder: JobFolder, asked: Asked) -> bool:
+        """Whether a job that failed did so after it was asked for."""
+        ended = folder.head().ended
+        return bool(asked.asked) and ended is not None and ended > asked.asked
 
     def _obstacles(self, folder: JobFolder) -> Iterator[tuple[str, str]]:
         """The jobs that this one waits for, and what is the matter with those that it waits for in vain."""
@@ -291,12 +355,15 @@ class Scheduler:
             if ending.next == "fall":
                 self._fall(name, task.folder, task.lane, asked)
             return
+        if task.stopped and asked is not None:
+            return  # it was asked for again while it stopped
         with contextlib.suppress(StoreError):  # a disk that refuses is told by what the job left
             if asked is not None and ending.words and ending.code != INTERRUPTED:
                 close_failed(task.folder, ending.words, ending.code)
                 task.follower.follow()
         self.codes[name] = ending.code
-        withdraw(task.folder)
+        if asked is not None:
+            withdraw(task.folder)
 
     def _fall(self, name: str, folder: JobFolder, lane: str, asked: Asked) -> None:
         """Let a job go to the lane after its own."""
@@ -318,6 +385,19 @@ class Scheduler:
             self._opened_as[name] = self._lanes[name]
             self._opened[name] = self._open(name, self._opened_as[name])
         return self._opened[name]
+
+    def _lane_given(self, given: Submission) -> str:
+        """Name of the lane on which a job of a batch system is followed; one of its own where there is none now."""
+        options = self._lanes.options.get(given.lane)
+        if given.lane in self._opened_as:
+            options = self._opened_as[given.lane]
+        if options is not None and options.kind == "slurm":
+            return given.lane
+        name = f"{given.lane} (as it was)"
+        if name not in self._opened:
+            self._opened_as[name] = LaneOptions(kind="slurm")
+            self._opened[name] = self._open(name, self._opened_as[name])
+        return name
 
     def _renew_lanes(self) -> None:
         """Let go of lanes that are described otherwise now, and have no jobs."""

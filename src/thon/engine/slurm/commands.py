@@ -133,6 +133,15 @@ def scancel(batch: str, *arguments: str) -> None:
     run("scancel", *arguments, batch, allowed=("Invalid job id", "already completing", "already completed"))
 
 
+def scancel_named(name: str) -> None:
+    """Cancel all jobs of a name.
+
+    Raises:
+        SilentError: Slurm does not answer.
+    """
+    run("scancel", f"--name={name}", allowed=("already completing", "already completed"))
+
+
 def start_now(batch: str) -> None:
     """Let a job that was requeued start as soon as there is room, and not after Slurm's pause of two minutes.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import time
+from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotYetError
 from typing import Any
@@ -22,6 +23,7 @@ from thon.engine.slurm.script import LOG, write_script
 from thon.engine.slurm.states import ending_of, words_of
 from thon.engine.slurm.submission import SCRIPT, Submission, new_submission, open_submission, write_submission
 from thon.job.folder import JobFolder, storing, write_whole
+from thon.job.worker import INTERRUPTED
 
 SETTLE = 5.0
 """How long a job whose submission was cut short may take to appear in the queue, s."""
@@ -98,9 +100,10 @@ class SlurmHandle:
         self._folder, self._given, self._options, self._queue = folder, given, options, queue
         self._known_at = time.monotonic()
         self._stopped = self._left = self._hurried = False
+        self._may_be_twice = not fresh  # where the answer to a submission was lost, Slurm may note that one late
         self._has_run = False
         self._trouble, self._pause, self._next_try = "", PAUSE, 0.0
-        self._submitting: Future[str] | None = None if given.batch else in_thread(_submit, folder, given, fresh=fresh)
+        self._submitting: Future[str] | None = None if given.batch else self._submit(fresh=fresh)
         self._concluding: Future[commands.Account | None] | None = None
         self._side: Future[Any] | None = None
 
@@ -173,10 +176,11 @@ class SlurmHandle:
         try:
             batch = submitting.result()
         except commands.SilentError as error:
+            self._may_be_twice = True
             self._try_again(str(error))
             return None
         except ThonError as error:
-            return Ending(error.exit_code, words=str(error))
+            return Ending(INTERRUPTED) if self._stopped else Ending(error.exit_code, words=str(error))
         self._given = self._given.model_copy(update={"batch": batch})
         write_submission(self._folder, self._given)
         self._submitting, self._trouble, self._known_at = None, "", time.monotonic()
@@ -190,7 +194,10 @@ class SlurmHandle:
             self._pause = min(2 * self._pause, LONGEST_PAUSE)
         if time.monotonic() >= self._next_try:
             self._next_try = 0.0
-            self._submitting = in_thread(_submit, self._folder, self._given, fresh=False)
+            self._submitting = self._submit(fresh=False)
+
+    def _submit(self, *, fresh: bool) -> Future[str]:
+        return in_thread(_submit, self._folder, self._given, fresh=fresh, is_wanted=lambda: not self._stopped)
 
     def _tend(self) -> None:
         """Cancel it where it is to be cancelled; what the cluster does not hear is said again."""
@@ -201,6 +208,9 @@ class SlurmHandle:
             self._trouble = _trouble_of(side)
             self._queue.hurry()
         row = self._row
+        if (other := self._superfluous()) is not None:
+            self._side = in_thread(commands.scancel, other, f"--name={self._given.name}")
+            return
         if row is None:
             return
         if self._stopped and row.state != "COMPLETING":
@@ -211,6 +221,14 @@ class SlurmHandle:
         elif row.reason == "BeginTime" and not self._hurried and events_size(self._folder) > self._given.events:
             self._hurried = True
             self._side = in_thread(_start_now, self.batch)
+
+    def _superfluous(self) -> str | None:
+        """The number of another job of Slurm that is this very one, submitted twice."""
+        if not self._may_be_twice:
+            return None
+        name, rows = self._given.name, self._queue.rows.values()
+        others = (row.batch for row in rows if row.name == name and row.state != "COMPLETING")
+        return next((batch for batch in others if batch != self.batch), None)
 
     def _is_late(self, row: commands.Queued) -> bool:
         """Whether it has waited for longer than the lane's patience."""
@@ -250,8 +268,14 @@ class SlurmHandle:
         )
 
     def _close(self, ending: Ending) -> Ending:
+        try:
+            write_submission(self._folder, self._given.model_copy(update={"over": ending.next}))
+        except StoreError:
+            if self._folder.path.exists():
+                raise
         self.over = True
-        write_submission(self._folder, self._given.model_copy(update={"over": ending.next}))
+        if self._may_be_twice:
+            in_thread(commands.scancel_named, self._given.name)
         return ending
 
 
@@ -266,12 +290,12 @@ def cancel_given(folder: JobFolder, given: Submission) -> None:
     write_submission(folder, given.model_copy(update={"over": "end"}))
 
 
-def _submit(folder: JobFolder, given: Submission, *, fresh: bool) -> str:
+def _submit(folder: JobFolder, given: Submission, *, fresh: bool, is_wanted: Callable[[], bool]) -> str:
     """Submit a job, unless it was submitted before; returns its number.
 
     Raises:
         SilentError: Slurm does not answer; the job may be there.
-        RefusedError: Slurm will not have it.
+        RefusedError: Slurm will not have it, or nobody wants it any more.
     """
     if not fresh:
         deadline = time.monotonic() + SETTLE
@@ -281,6 +305,8 @@ def _submit(folder: JobFolder, given: Submission, *, fresh: bool) -> str:
             commands.scancel(superfluous, f"--name={given.name}")
         if found:
             return found[0]
+    if not is_wanted():
+        raise commands.RefusedError("was stopped before it was submitted")
     return commands.sbatch(folder.path / SCRIPT)
 
 

@@ -12,6 +12,7 @@ from thon.engine.forms import Filled
 from thon.engine.graph import hold, release
 from thon.engine.lanes.options import read_lanes
 from thon.engine.scheduler.asked import ask_to_run, ask_with_parents, asked_of, withdraw
+from thon.engine.slurm.submission import open_submission
 from thon.engine.waiting import restart
 from thon.job.folder import JobFolder, storing
 from thon.project.clean import clean, final_jobs, mark_final, plan_cleaning
@@ -63,6 +64,8 @@ def stop_job(served: ServedProject, job: str) -> JobOut:
 def hold_job(served: ServedProject, job: str) -> JobOut:
     """Hold a job that waits: it is not run until it is released or asked for again."""
     folder = _changing(served, job)
+    if (state := folder.state()) not in ("waiting", "held"):
+        raise ConflictError("only a job that waits can be held", got=state, mend="stop it")
     withdraw(folder)
     hold(folder, "by hand")
     return _stands(served, folder)
@@ -126,7 +129,8 @@ def delete_job(served: ServedProject, job: str) -> None:
         raise ConflictError("only a job that has not begun can be removed", got=state, mend="clean its outputs instead")
     if others := _takers(served, number_of(folder)):
         raise ConflictError("other jobs wait for this one", got=", ".join(others), mend="remove those first")
-    withdraw(folder)
+    if asked_of(folder) is not None or open_submission(folder) is not None:
+        raise ConflictError("somebody wants this job run", got=state, mend="stop it, then remove it")
     with folder.lock(), storing(folder.path):
         aside = folder.path.with_name(f".tmp-removed-{folder.path.name}")
         folder.path.rename(aside)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any
 
 from annotated_types import Ge, Len
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from thon.engine.forms import Filled
 
@@ -18,6 +19,18 @@ class Asked(BaseModel):
     """A body of a request: what is not known is refused."""
 
     model_config = ConfigDict(extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_text(cls, given: Any) -> Any:
+        """Refuse what JSON can name but no file can hold: halves of a character."""
+        try:
+            json.dumps(given, ensure_ascii=False, default=str).encode()
+        except UnicodeEncodeError as error:
+            raise ValueError("a text in it has half a character") from error
+        except RecursionError as error:
+            raise ValueError("it is too deep") from error
+        return given
 
 
 class NewProject(Asked):

@@ -6,7 +6,7 @@ import os
 import re
 import secrets
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, BinaryIO
 
 from annotated_types import Ge, Le
 from fastapi import APIRouter, Query, Request
@@ -55,28 +55,25 @@ def browse(
 async def upload(served: ServedProject, request: Request, name: str) -> FileOut:
     """Send a file, as the body of the request, into the project's `uploads`, whole or not at all."""
     served.check_writable()
-    plain = clean_name(name)
-    folder = served.project.root / UPLOADS
-    with storing(folder):
-        folder.mkdir(exist_ok=True)
-    target, part = folder / plain, folder / f"{UNFINISHED}{secrets.token_hex(4)}"
-    if target.exists():
-        raise ConflictError("there is such a file already", got=plain, mend="choose another name")
+    target = served.project.root / UPLOADS / clean_name(name)
+    part = target.with_name(f"{UNFINISHED}{secrets.token_hex(4)}")
+    await run_in_threadpool(_check_free, target)
     try:
-        with storing(part), part.open("xb") as file:
-            size = 0
-            async for piece in request.stream():
-                size += len(piece)
-                if size > LARGEST_UPLOAD:
-                    raise too_large(LARGEST_UPLOAD)
-                await run_in_threadpool(file.write, piece)
-            file.flush()
-            await run_in_threadpool(os.fsync, file.fileno())
-        _place(part, target)
+        with storing(part):
+            file = await run_in_threadpool(part.open, "xb")
+            try:
+                size = 0
+                async for piece in request.stream():
+                    size += len(piece)
+                    if size > LARGEST_UPLOAD:
+                        raise too_large(LARGEST_UPLOAD)
+                    await run_in_threadpool(file.write, piece)
+                await run_in_threadpool(_sync, file)
+            finally:
+                await run_in_threadpool(file.close)
+        return await run_in_threadpool(_place, part, target)
     finally:
-        part.unlink(missing_ok=True)
-    stat = target.stat()
-    return FileOut(name=plain, path=f"{UPLOADS}/{plain}", folder=False, bytes=stat.st_size, modified=stat.st_mtime)
+        await run_in_threadpool(part.unlink, missing_ok=True)
 
 
 def clean_name(name: str) -> str:
@@ -85,13 +82,27 @@ def clean_name(name: str) -> str:
     Raises:
         InputError: Nothing is left of it.
     """
-    plain = _NOT_IN_NAMES.sub("_", Path(name.replace("\\", "/")).name).lstrip(".-")[:200]
+    plain = _NOT_IN_NAMES.sub("_", Path(name.replace("\\", "/")).name).lstrip(".-")
+    plain = plain.encode()[:200].decode(errors="ignore")
     if not plain:
         raise InputError("this is no name for a file", got=name, expected="letters, digits, . + - _")
     return plain
 
 
-def _place(part: Path, target: Path) -> None:
+def _check_free(target: Path) -> None:
+    """Make the folder for what is sent, and look whether such a file is there already."""
+    with storing(target.parent):
+        target.parent.mkdir(exist_ok=True)
+    if target.exists():
+        raise ConflictError("there is such a file already", got=target.name, mend="choose another name")
+
+
+def _sync(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _place(part: Path, target: Path) -> FileOut:
     """Give a whole file its name, unless another has it meanwhile."""
     try:
         os.link(part, target)
@@ -99,3 +110,5 @@ def _place(part: Path, target: Path) -> None:
         raise ConflictError("there is such a file already", got=target.name, mend="choose another name") from error
     except OSError:
         part.rename(target)  # a disk without hard links
+    stat, path = target.stat(), f"{UPLOADS}/{target.name}"
+    return FileOut(name=target.name, path=path, folder=False, bytes=stat.st_size, modified=stat.st_mtime)

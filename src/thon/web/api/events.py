@@ -64,8 +64,10 @@ async def follow_job(
 ) -> StreamingResponse:
     """Events of a job as server-sent events, from `after` or after `Last-Event-ID`; new ones alone otherwise."""
     file = (await run_in_threadpool(served.job, job)).events_file
-    start = int(last_event_id) if last_event_id and last_event_id.isdigit() else after
-    return stream(_follow(file, _size(file) if start is None else start, site))
+    start = int(last_event_id) if last_event_id and last_event_id.isdecimal() else after
+    if start is None:
+        start = await run_in_threadpool(_size, file)
+    return stream(_follow(file, start, site))
 
 
 @router.get(f"{JOB}/logs")
@@ -115,9 +117,7 @@ async def _follow(file: Path, place: int, site: Site) -> AsyncGenerator[str]:
     yield "retry: 2000\n\n"
     silent = 0.0
     while not site.ending:
-        events: list[tuple[dict[str, Any], int]] = []
-        if _size(file) > place:
-            events, place = await run_in_threadpool(_events, file, place, 1000)
+        events, place = await run_in_threadpool(_events, file, place, 1000)
         for content, end in events:
             yield told("event", content, str(end))
         silent = 0.0 if events else silent + LOOK
@@ -130,6 +130,8 @@ async def _follow(file: Path, place: int, site: Site) -> AsyncGenerator[str]:
 def _events(file: Path, after: int, limit: int) -> tuple[list[tuple[dict[str, Any], int]], int]:
     """Events after a place in the file, each with the place where it ends, and where the last of them ends."""
     found: list[tuple[dict[str, Any], int]] = []
+    if after >= _size(file):
+        return found, after
     try:
         with file.open("rb") as lines:
             lines.seek(after)

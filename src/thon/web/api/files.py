@@ -105,7 +105,7 @@ class _Pieces(io.RawIOBase):
 
 def _tar(folder: Path, name: str) -> Iterator[bytes]:
     pieces = _Pieces()
-    with tarfile.open(fileobj=pieces, mode="w") as tar:
+    with tarfile.open(fileobj=pieces, mode="w", dereference=True) as tar:
         for path in _files(folder):
             entry = tar.gettarinfo(path, f"{name}/{path.relative_to(folder)}")
             entry.uid = entry.gid = 0

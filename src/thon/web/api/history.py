@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 from fastapi import APIRouter, Query
+from sqlalchemy import Connection
 
 from thon.base.errors import StoreError
 from thon.job.folder import JobFolder
@@ -17,6 +18,7 @@ from thon.project.request import changed_inputs
 from thon.web.api.jobs import number_of
 from thon.web.api.models import RawOut, Step, Why
 from thon.web.cards import state_of
+from thon.web.faults import AbsentError
 from thon.web.paths import below
 from thon.web.site import Served, ServedProject
 
@@ -39,11 +41,18 @@ def why(
         if file:
             path = Path(os.path.expanduser(file))
             place = path if path.is_absolute() else below(served.project.root, file)
-            origin = find_origin(connection, served.project, place)
+            origin = _origin(connection, served, place)
         else:
             origin = Origin(number_of(served.job(job)), item)
         history = trace(connection, served.project, origin)
     return _told(served, history, changed=changed)
+
+
+def _origin(connection: Connection, served: Served, file: Path) -> Origin:
+    try:
+        return find_origin(connection, served.project, file)
+    except OSError as error:
+        raise AbsentError("this file cannot be read", got=error.strerror) from error
 
 
 def _told(served: Served, history: History, *, changed: bool) -> Why:

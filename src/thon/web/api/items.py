@@ -141,8 +141,10 @@ def _read(after: str) -> tuple[Any, str] | None:
         return None
     try:
         key, item = json.loads(base64.urlsafe_b64decode(after.encode()))
+        f"{key}{item}".encode()
     except (ValueError, TypeError) as error:
         raise InputError("this is not the `next` of another page", got=after) from error
-    if not isinstance(item, str) or not isinstance(key, str | int | float | None):
+    known = isinstance(key, str | float | None) or (isinstance(key, int) and abs(key) < 1 << 63)
+    if not isinstance(item, str) or not known:
         raise InputError("this is not the `next` of another page", got=after)
     return key, item

@@ -13,6 +13,7 @@ from sqlalchemy import select
 
 from thon.base.errors import InputError
 from thon.engine import orders
+from thon.engine.lanes.options import read_lanes
 from thon.engine.scheduler.asked import ask_to_run, asked_of
 from thon.job.folder import JobFolder
 from thon.project.ask import job_log
@@ -79,6 +80,7 @@ def list_jobs(served: ServedProject, query: Annotated[JobQuery, Query()]) -> Job
 def create_job(served: ServedProject, new: NewJob) -> Placed:
     """Write down a job, or the jobs of a chain, each taking what the one before yields, and run them unless told."""
     served.check_writable()
+    read_lanes(served.project.root).named(new.lane)
     numbers = served.desk.call(orders.place, served.project.root, new.filled())
     folders = [served.project.job(number) for number in numbers]
     if new.title or new.tags:

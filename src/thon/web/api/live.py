@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from annotated_types import Ge
+from annotated_types import Ge, Le
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
@@ -56,7 +56,7 @@ class Told(Asked):
     """What to tell the session; what is not given stays."""
 
     paused: bool | None = None
-    workers: Annotated[int, Ge(1)] | None = None
+    workers: Annotated[int, Ge(1), Le(4096)] | None = None
     thresholds: Annotated[list[Threshold], Field(max_length=100)] | None = None
 
 

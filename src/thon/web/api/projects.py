@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import itertools
+import os
+import re
 import sqlite3
 import threading
+from collections import Counter
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Le
 from fastapi import APIRouter, Query
 from sqlalchemy import func, select
 
-from thon.base.errors import InputError, ThonError
+from thon.base.errors import InputError, StoreError, ThonError
+from thon.job.folder import JobFolder
 from thon.project.ask import ask, costs
+from thon.project.project import Project
 from thon.project.tables import jobs, links
 from thon.web.api.asked import NewProject
 from thon.web.api.models import CostOut, Edge, Graph, ProjectOut, Rows, job_out
-from thon.web.cards import cards_of
+from thon.web.cards import cards_of, state_of
 from thon.web.site import Served, ServedProject, ServedSite, Site
 
 router = APIRouter(tags=["projects"])
+
+_CREATED = re.compile(rb'^ "created": "([^"]+)"', re.MULTILINE)
 
 SECONDS = 20.0
 """How long a question in SQL may take, s."""
@@ -79,7 +87,7 @@ def ask_sql(
         watch.start()
         try:
             columns, rows = ask(connection, query)
-            given = [list(row) for row in itertools.islice(rows, limit + 1)]
+            given = [[_told(value) for value in row] for row in itertools.islice(rows, limit + 1)]
         except sqlite3.OperationalError as error:
             raise InputError("the index cannot answer", got=error, mend="ask for less") from error
         finally:
@@ -106,8 +114,40 @@ def describe(served: Served) -> ProjectOut:
     )
 
 
+def _told(value: Any) -> Any:
+    """A value of the index as JSON can have it."""
+    return value.hex() if isinstance(value, bytes | memoryview) else value
+
+
 def _summary(site: Site, name: str) -> ProjectOut:
+    """A project in short; one that nobody has asked for is not opened for it."""
     try:
-        return describe(site.project(name))
+        served = site.if_open(name)
+        return describe(served) if served is not None else _glance(name, site.place(name))
     except ThonError as error:
         return ProjectOut(name=name, path=str(site.folder), trouble=str(error))
+
+
+def _glance(name: str, root: Path) -> ProjectOut:
+    """What the folder of a project tells at a glance."""
+    found = Project.open(root).jobs()
+    states = Counter(_state(folder) for folder in found)
+    made = _made(found[-1]) if found else None
+    read_only = not os.access(root, os.W_OK)
+    return ProjectOut(name=name, path=str(root), jobs=len(found), states=states, last=made, read_only=read_only)
+
+
+def _made(folder: JobFolder) -> str | None:
+    """When a job was made, found without understanding all of a record that may be very long."""
+    try:
+        match = _CREATED.search((folder.path / "job.json").read_bytes())
+    except OSError:
+        return None
+    return match[1].decode(errors="replace") if match is not None else None
+
+
+def _state(folder: JobFolder) -> str:
+    try:
+        return state_of(folder, folder.marked_state())
+    except (StoreError, OSError):
+        return "unreadable"

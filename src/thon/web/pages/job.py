@@ -10,15 +10,17 @@ from typing import Annotated, Any, Literal, get_args
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
 from pydantic import BaseModel
-from sqlalchemy import func, select
+from sqlalchemy import Connection, func, select
 
 from thon.base.errors import StoreError
+from thon.engine.live.status import read_status
 from thon.engine.scheduler.asked import asked_of
 from thon.job.folder import JobFolder
 from thon.job.record import JobRecord
 from thon.project.ask import Row
 from thon.project.ask_items import Which, numbers_of_items
 from thon.project.history import ancestors
+from thon.project.notes import notes_of
 from thon.project.tables import inputs, jobs, links, runs
 from thon.web.cards import Card, card_of, tail
 from thon.web.pages.items import page_of, results_of_item, state_of_item
@@ -65,6 +67,7 @@ def job(request: Request, served: ServedProject, job: str, shown: Annotated[Aske
     card = card_of(served, found.path.name.split("-")[0])
     context: dict[str, Any] = {"section": "jobs", "card": card, "job": card.job, "row": card.row, "tab": shown.tab}
     context |= {"asked": asked_of(found), "tabs": get_args(Tab), "lanes": lanes_of(served)}
+    context |= {"of_session": _is_of_session(served, found)}
     if shown.tab == "results":
         context |= _results(served, found, card, shown)
     elif shown.tab == "files":
@@ -72,6 +75,12 @@ def job(request: Request, served: ServedProject, job: str, shown: Annotated[Aske
     else:
         context |= TABS[shown.tab](served, found, card)
     return page(request, f"job_{shown.tab}.html", served, **context)
+
+
+def _is_of_session(served: Served, folder: JobFolder) -> bool:
+    """Whether it is a step of the live session, which alone runs it."""
+    status = read_status(served.project.root)
+    return status is not None and any(stage.job == folder.path.name for stage in status.stages)
 
 
 def _results(served: Served, folder: JobFolder, card: Card, asked: Asked) -> dict[str, Any]:
@@ -126,7 +135,7 @@ def _inputs(served: Served, folder: JobFolder, card: Card) -> dict[str, Any]:
         ]
         files = [{"port": port, "file": file} for port, file in connection.execute(named)]
         names = [*connection.execute(users).scalars(), *(one["job"] for one in sources if one["job"])]
-        rows = _rows(connection, project, names)
+        rows = _rows(served, connection, names)
     record = record_of(folder) if card.state in ("waiting", "held") else None
     wants = record.wants if record is not None else {}
     after = record.after if record is not None else []
@@ -137,7 +146,7 @@ def _inputs(served: Served, folder: JobFolder, card: Card) -> dict[str, Any]:
 def _history(served: Served, folder: JobFolder, card: Card) -> dict[str, Any]:
     with served.index.reading() as connection:
         names = ancestors(connection, served.project.id, [card.job])
-        rows = _rows(connection, served.project.id, [*names])
+        rows = _rows(served, connection, [*names])
     return {"chain": sorted(rows.values(), key=lambda row: -row["number"])}
 
 
@@ -175,6 +184,12 @@ def record_of(folder: JobFolder) -> JobRecord | None:
         return None
 
 
-def _rows(connection: Any, project: str, names: Collection[Any]) -> dict[str, Row]:
-    query = select(jobs).where(jobs.c.project == project, jobs.c.job.in_(names))
-    return {row["job"]: dict(row) for row in connection.execute(query).mappings()}
+def _rows(served: Served, connection: Connection, names: Collection[Any]) -> dict[str, Row]:
+    """What the index says of some jobs, with the titles that people gave them."""
+    query = select(jobs).where(jobs.c.project == served.project.id, jobs.c.job.in_(names))
+    rows = [dict(row) for row in connection.execute(query).mappings()]
+    return {row["job"]: row | {"title": _title(served, row)} for row in rows}
+
+
+def _title(served: Served, row: Row) -> str:
+    return notes_of(served.project.root / row["folder"]).title or row["title"]

@@ -9,9 +9,13 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
 from pydantic import BaseModel
 
+from thon.engine.scheduler.asked import asked_of
+from thon.job.folder import JobFolder
 from thon.web.cards import Card, cards_of, number_names
 from thon.web.pages.layout import HEIGHT, WIDTH, lay_out
 from thon.web.pages.render import page
+from thon.web.pages.types import known_types
+from thon.web.served import Served
 from thon.web.site import ServedProject
 
 router = APIRouter()
@@ -19,6 +23,15 @@ router = APIRouter()
 STATES = ("running", "waiting", "held", "finished", "failed", "interrupted", "unreadable")
 ROWS = 100
 """Jobs on one page of the table."""
+
+COUNTED = {
+    "particles": "particles",
+    "classify": "particles",
+    "refine": "particles",
+    "post-process": "particles",
+    "tomography": "tilts",
+}
+"""What the one result of a job counts, by the stage of its type."""
 
 COLUMNS: dict[str, Callable[[Card], Any]] = {
     "job": lambda card: card.row["number"],
@@ -70,15 +83,21 @@ def jobs(request: Request, served: ServedProject, asked: Annotated[Asked, Query(
         "states": [name for name in STATES if any(card.state == name for card in every)],
         "types": sorted({card.row["type"] for card in every}),
         "tags": sorted({one for card in every for one in card.notes.tags}),
+        "idle": [card for card in shown if card.state == "waiting" and not _is_asked(served, card)],
         "section": "jobs",
     }
     if asked.view == "graph":
         context |= {"laid": lay_out({card.job: card.parents for card in shown}), "size": (WIDTH, HEIGHT)}
+        context |= {"counted": {name: COUNTED.get(one.stage, "") for name, one in known_types().items()}}
     elif asked.view == "table":
         context |= _table(shown, number_names(every), asked)
     else:
         context |= {"rows": _tree(shown)}
     return page(request, "jobs.html", served, **context)
+
+
+def _is_asked(served: Served, card: Card) -> bool:
+    return asked_of(JobFolder(served.project.root / card.row["folder"])) is not None
 
 
 def _table(cards: Sequence[Card], names: Sequence[str], asked: Asked) -> dict[str, Any]:

@@ -25,6 +25,8 @@ router = APIRouter()
 
 Json = dict[str, Any]
 
+BROKEN = ("failed", "interrupted", "unreadable")
+
 
 @dataclass(frozen=True)
 class Port:
@@ -51,12 +53,18 @@ class Port:
 
 @dataclass(frozen=True)
 class Section:
-    """The options of one job, or of one step of a chain."""
+    """The options of one job, or of one step of a chain; `first` of the step that needs to be told most."""
 
     name: str
     title: str
     doc: str
     fields: tuple[Field, ...]
+    first: bool = True
+
+    @property
+    def open(self) -> bool:
+        """Whether it is not folded away."""
+        return self.first or any(field.changed or field.required for field in self.fields)
 
 
 @router.get("/p/{project}/new", response_class=HTMLResponse)
@@ -186,14 +194,14 @@ def _port(
     given = sources.get(port["name"], [])
     if not given and first and source:
         given = [source]
-    if not given and jobs and not port["optional"]:
+    if not given and jobs and not port["optional"] and not port["takes_file"]:
         given = [_likeliest(jobs, form["name"]).job]
     return Port(port["name"], port["type"], port["optional"], bool(port["many"]), jobs, files, given)
 
 
 def _likeliest(jobs: list[Card], type_: str) -> Card:
-    """What is probably meant: the newest that is finished, rather of another type than the new job."""
-    return max(jobs, key=lambda card: (card.row["type"] != type_, card.state == "finished", card.row["number"]))
+    """What is probably meant: the newest that did not fail, rather of another type than the new job."""
+    return max(jobs, key=lambda card: (card.row["type"] != type_, card.state not in BROKEN, card.row["number"]))
 
 
 def _sections(form: Json, options: Mapping[str, Any]) -> list[Section]:
@@ -205,10 +213,10 @@ def _sections(form: Json, options: Mapping[str, Any]) -> list[Section]:
     common = {name: _shared(steps, name) for name in form["shared"]}
     schema = {"properties": common, "required": [name for name, one in common.items() if "default" not in one]}
     sections = [Section("", "For all steps", "", fields_of(schema, "options", options))] if shared else []
-    for step in steps:
+    for k, step in enumerate(steps):
         own = options.get(step["name"], {})
         fields = fields_of(step["options"], f"options.{step['name']}", own if isinstance(own, Mapping) else {}, shared)
-        sections.append(Section(step["name"], step["title"], step["doc"].split("\n")[0], fields))
+        sections.append(Section(step["name"], step["title"], step["doc"].split("\n")[0], fields, first=k == 0))
     return sections
 
 

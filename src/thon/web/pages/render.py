@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import functools
 import json
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,9 @@ from thon.job.plan import size_text
 from thon.job.told import duration, price
 from thon.web.pages.sentences import sentence
 from thon.web.served import Served
+
+FLAG = re.compile(r"(?<![\w-])--([a-z][a-z\d]*(?:-[a-z\d]+)*)")
+"""An option as the command line has it."""
 
 TEMPLATES = Path(__file__).parent.parent / "templates"
 
@@ -79,6 +83,7 @@ def environment() -> Environment:
         "label": label,
         "prose": prose,
         "told": sentence,
+        "fields": named_fields,
     }
     found.filters.update(filters)
     return found
@@ -106,7 +111,8 @@ def moment(text: str | None) -> str:
     """A time of a record, to the minute, as the server's clock has it."""
     if not text:
         return ""
-    return datetime.datetime.fromisoformat(text).astimezone().strftime("%Y-%m-%d %H:%M")
+    when = _time(text)
+    return text if when is None else when.strftime("%Y-%m-%d %H:%M")
 
 
 def stamp(seconds: float | None) -> str:
@@ -123,12 +129,23 @@ def ago(text: str | None) -> str:
     """How long ago a time of a record is."""
     if not text:
         return ""
-    seconds = (datetime.datetime.now(datetime.UTC) - datetime.datetime.fromisoformat(text)).total_seconds()
+    when = _time(text)
+    if when is None:
+        return text
+    seconds = (datetime.datetime.now(datetime.UTC) - when).total_seconds()
     if seconds < 60:
         return "just now"
     if seconds < 36 * 3600:
         return f"{duration(seconds)} ago"
     return f"{seconds / 86400:.0f} days ago"
+
+
+def _time(text: str) -> datetime.datetime | None:
+    """A time of a record, as the server's clock has it; None where somebody wrote there what is none."""
+    try:
+        return datetime.datetime.fromisoformat(text).astimezone()
+    except (ValueError, OverflowError):
+        return None
 
 
 def plain(value: Any) -> str:
@@ -151,6 +168,11 @@ def prose(text: str) -> Markup:
     """A text of the code's documentation, with what is between back quotes as code."""
     parts = str(escape(text)).split("`")
     return Markup("".join(part if k % 2 == 0 else f"<code>{part}</code>" for k, part in enumerate(parts)))
+
+
+def named_fields(text: str) -> str:
+    """What a command says of its options, as the form calls them: `--pixel-size` is the field “pixel size”."""
+    return FLAG.sub(lambda found: f"“{found[1].replace('-', ' ')}”", text)
 
 
 def label(name: str) -> str:

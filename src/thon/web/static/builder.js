@@ -2,8 +2,8 @@
 
 import { Fault, complain, page, post } from "./api.js";
 import "./browse.js";
-import { everyOption, fields, filled, isChanged, mark, sourcesOf, wire } from "./form.js";
-import { duration, element, sizeText } from "./words.js";
+import { everyOption, fields, filled, isChanged, isOpen, mark, sourcesOf, wire } from "./form.js";
+import { duration, element, namedFields, sizeText } from "./words.js";
 
 const PATIENCE = 300; // after the last stroke, ms
 
@@ -12,6 +12,8 @@ const checked = document.getElementById("checked");
 const typed = document.getElementById("typed");
 let waiting = 0;
 let round = 0;
+let last = ""; // what was checked
+let touched = false; // Before that, nobody is told that something is still to be filled in.
 
 const wordsOf = (id) => document.getElementById(id).value.split(/[\s,]+/).filter(Boolean);
 const request = () => ({ type: form.dataset.type, ...filled(form), after: wordsOf("after") });
@@ -46,12 +48,16 @@ function countChanges() {
 
 async function check() {
   const mine = ++round;
+  const asked = request();
+  last = JSON.stringify(asked);
   countChanges();
   try {
-    const told = await post(`${page.api}/validate`, request());
+    const told = await post(`${page.api}/validate`, asked);
     if (mine !== round) return;
-    const rest = mark(form, told.errors);
-    if (told.errors.length) say("bad", rest.join("\n") || `${told.errors.length} to mend, marked beside ${told.errors.length === 1 ? "its field" : "their fields"}`);
+    const errors = touched ? told.errors : told.errors.filter((one) => !isOpen(form, one.field));
+    const rest = mark(form, errors);
+    if (!errors.length && told.errors.length) say("", "Fill in what has a *");
+    else if (errors.length) say("bad", namedFields(rest.join("\n")) || `${errors.length} to mend, marked beside ${errors.length === 1 ? "its field" : "their fields"}`);
     else say("", "Ready to run");
     typed.textContent = told.command || `thon ${form.dataset.type} …`;
     document.getElementById("typed-copy").dataset.copy = typed.textContent;
@@ -61,8 +67,11 @@ async function check() {
 }
 
 function soon() {
+  touched = true;
   clearTimeout(waiting);
   waiting = setTimeout(() => {
+    // To leave a field that was typed in is no change.
+    if (JSON.stringify(request()) === last) return;
     remember();
     check();
   }, PATIENCE);
@@ -81,6 +90,7 @@ const goOn = (run, lane) =>
   post(`${page.api}/jobs/${form.dataset.from}/clone`, { options: everyOption(form), inputs: filled(form).inputs, after: wordsOf("after"), iteration: iterationOf(), run, lane });
 
 async function place(run) {
+  touched = true;
   const buttons = [document.getElementById("run"), document.getElementById("save")];
   for (const button of buttons) button.disabled = true;
   const lane = document.getElementById("lane").value || null;
@@ -100,10 +110,14 @@ async function tryIt() {
   panel.hidden = false;
   place.replaceChildren(element("p", "Looking at the inputs …", "muted"));
   try {
-    place.replaceChildren(...drawn(await post(`${page.api}/dry-run`, request())));
+    const plan = await post(`${page.api}/dry-run`, request());
+    place.replaceChildren(...drawn(plan));
+    if (plan.plans.some((one) => one.error)) say("bad", "The dry run found a mistake");
   } catch (error) {
+    say("bad", "The dry run found a mistake");
     place.replaceChildren(element("p", error instanceof Fault ? error.text : String(error), "bad"));
   }
+  panel.scrollIntoView({ block: "nearest" });
 }
 
 function* drawn(plan) {
@@ -119,8 +133,8 @@ function* drawn(plan) {
     yield element("h3", plan.items === 1 ? one.step : `${one.item}: ${one.step}`);
     const list = document.createElement("ul");
     for (const text of [...(one.plan?.understood ?? []), ...(one.plan?.geometry ?? [])]) list.append(element("li", text));
-    for (const text of one.warnings) list.append(element("li", text, "warn"));
-    if (one.error) list.append(element("li", one.error, "bad"));
+    for (const text of one.warnings) list.append(element("li", namedFields(text), "warn"));
+    if (one.error) list.append(element("li", namedFields(one.error), "bad"));
     if (!one.plan && !one.error) list.append(element("li", "depends on what the steps before will find", "muted"));
     yield list;
   }

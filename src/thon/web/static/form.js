@@ -1,5 +1,7 @@
 // Reads a form of options and inputs as the API takes them, and marks what is changed or wrong.
 
+import { namedFields } from "./words.js";
+
 const words = (text) => text.split(/[\s,;]+/).filter(Boolean);
 const same = (one, other) => JSON.stringify(one) === JSON.stringify(other);
 
@@ -100,22 +102,31 @@ export function reset(field) {
   input(field).dispatchEvent(new Event("input", { bubbles: true }));
 }
 
+const placeOf = (form, field) => {
+  const [kind, port] = field.split(".");
+  const option = form.querySelector(`[data-field="${CSS.escape(field)}"]`);
+  return option ?? (kind === "inputs" ? form.querySelector(`[data-port="${CSS.escape(port ?? "")}"]`) : null);
+};
+
+// Whether nothing has been filled in where something has to be.
+export function isOpen(form, field) {
+  const place = placeOf(form, field);
+  if (!place) return false;
+  return place.dataset.port === undefined ? !isChanged(place) : !sourcesOf(place).length;
+}
+
 // Puts each complaint beside its field; returns those that belong to none.
 export function mark(form, errors) {
   for (const place of form.querySelectorAll(".error")) place.textContent = "";
   for (const one of form.querySelectorAll("[aria-invalid]")) one.removeAttribute("aria-invalid");
   const rest = [];
   for (const { field, message } of errors) {
-    const [kind, ...path] = field.split(".");
-    const name = CSS.escape(field);
-    const place =
-      form.querySelector(`[data-field="${name}"]`) ??
-      (kind === "inputs" ? form.querySelector(`[data-port="${CSS.escape(path[0] ?? "")}"]`) : null);
+    const place = placeOf(form, field);
     if (!place) {
       rest.push(`${field.replace(/^options\.?/, "")} ${message}`.trim());
       continue;
     }
-    place.querySelector(".error").textContent = message;
+    place.querySelector(".error").textContent = namedFields(message);
     place.querySelector("input, select")?.setAttribute("aria-invalid", "true");
     place.closest("details:not([open])")?.setAttribute("data-hides", "");
   }

@@ -10,7 +10,7 @@ let zoom = Number(new URLSearchParams(location.search).get("zoom")) || fitting()
 function fitting() {
   const usual = parseFloat(getComputedStyle(document.documentElement).fontSize) / 14;
   const svg = graph()?.querySelector("svg");
-  return svg ? usual * Math.min(1, Math.max(0.6, graph().clientWidth / Number(svg.dataset.width) / usual)) : usual;
+  return svg ? usual * Math.min(1, Math.max(0.8, graph().clientWidth / Number(svg.dataset.width) / usual)) : usual;
 }
 
 function draw() {

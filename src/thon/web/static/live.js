@@ -7,13 +7,12 @@ import { element } from "./words.js";
 
 const EVERY = 4000; // ms
 const BINS = [30, 60, 120, 300, 600, 1800, 3600]; // s over which throughput is counted
-const USUAL = [
-  ["motion", /(^|\.)total/],
-  ["ctf-fit", /(^|\.)resolution$/],
-  ["ctf-fit", /(^|\.)ctf\.defocus_u$/],
-  ["ctf-fit", /(^|\.)ice_ring$/],
-  ["align-tilts", /residual/],
-];
+const USUAL = new Map([
+  ["motion motion.total", "Motion in all, Å"],
+  ["ctf-fit fit.resolution", "CTF fits to, Å"],
+  ["ctf-fit fit.ctf.defocus_u", "Defocus, larger, Å"],
+  ["ctf-fit fit.ice_ring", "Ice rings, over their surroundings"],
+]);
 
 const place = document.getElementById("plots");
 const more = document.getElementById("plot-more");
@@ -26,15 +25,19 @@ const colour = (name) => getComputedStyle(document.documentElement).getPropertyV
 const keyOf = (step, value) => `${step} ${value}`;
 const limitOf = (step, value) => thresholds.find((one) => one.step === step && one.value === value) ?? {};
 
-const clock = (time) => new Date(time * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hour12: false });
-const times = { label: "time", value: (_, time) => (time == null ? "" : clock(time)) };
+const SHORT = 600; // s that are told with their seconds
+const clock = (time, second) => new Date(time * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second, hour12: false });
+const clocks = (moments) => moments.map((one) => clock(one, moments.at(-1) - moments[0] < SHORT ? "2-digit" : undefined));
+// A single moment stands in the middle.
+const around = (first, last) => (first === last && first !== null ? [first - BINS[0], last + BINS[0]] : [first, last]);
+const times = { label: "time", value: (_, time) => (time == null ? "" : clock(time, "2-digit")) };
 
 const rem = () => parseFloat(getComputedStyle(document.documentElement).fontSize);
 
 function axes() {
   const font = `${0.85 * rem()}px system-ui, sans-serif`;
   const line = { font, size: 2.6 * rem(), stroke: colour("--muted"), grid: { stroke: colour("--border"), width: 1 }, ticks: { stroke: colour("--border") } };
-  return [{ ...line, values: (_, splits) => splits.map(clock) }, { ...line, size: 4.4 * rem() }];
+  return [{ ...line, values: (_, splits) => clocks(splits) }, { ...line, size: 4.4 * rem() }];
 }
 
 function panel(key, title) {
@@ -49,6 +52,11 @@ function panel(key, title) {
 
 function size(body) {
   return { width: Math.max(body.clientWidth, 200), height: 14.5 * rem() };
+}
+
+// What all plots have: their size, their axes, and room for the last label of the time axis.
+function settings(body) {
+  return { ...size(body), axes: axes(), padding: [null, 2 * rem(), null, null] };
 }
 
 function throughput() {
@@ -71,7 +79,7 @@ function throughput() {
   const { box, body } = panel("throughput", "Items an hour");
   const hues = ["--accent", "--good", "--warn", "--bad", "--muted", "--fg"];
   const series = steps.map((step, k) => ({ label: step, stroke: colour(hues[k % hues.length]), width: 1.5, points: { show: count < 40 } }));
-  const plot = new uPlot({ ...size(body), axes: axes(), series: [times, ...series] }, data, body);
+  const plot = new uPlot({ ...settings(body), scales: { x: { range: (_, first, last) => around(first, last) } }, series: [times, ...series] }, data, body);
   place.prepend(box);
   plots.set("throughput", { plot, box, steps: steps.join() });
 }
@@ -81,17 +89,18 @@ function dataOf(step, value) {
   return [mine.map((point) => point.time), mine.map((point) => (point.rejected ? null : point.values[value])), mine.map((point) => (point.rejected ? point.values[value] : null))];
 }
 
+const nameOf = (value) => value.split(".").slice(-2).join(" ").replaceAll("_", " ");
+
 function scatter(step, value) {
   const key = keyOf(step, value);
   const data = dataOf(step, value);
   if (plots.has(key)) return plots.get(key).plot.setData(data);
-  const { box, body } = panel(key, `${value.split(".").pop().replaceAll("_", " ")} (${step})`);
+  const { box, body } = panel(key, USUAL.get(key) ?? `${nameOf(value)} (${step})`);
   const dots = (label, hue) => ({ label, stroke: colour(hue), paths: () => null, points: { show: true, size: 0.36 * rem(), fill: colour(hue) } });
   const options = {
-    ...size(body),
-    axes: axes(),
+    ...settings(body),
     series: [times, dots("passes", "--accent"), dots("rejected", "--bad")],
-    scales: { y: { range: (_, low, high) => withLimits(low, high, limitOf(step, value)) } },
+    scales: { x: { range: (_, first, last) => around(first, last) }, y: { range: (_, low, high) => withLimits(low, high, limitOf(step, value)) } },
     hooks: { draw: [(plot) => drawLimits(plot, step, value)] },
   };
   const plot = new uPlot(options, data, body);
@@ -198,8 +207,8 @@ function offer() {
   for (const point of points) for (const value of Object.keys(point.values)) known.set(keyOf(point.step, value), [point.step, value]);
   const have = new Set([...more.options].map((option) => option.value));
   for (const [key, [step, value]] of known) {
-    if (!have.has(key)) more.append(new Option(`${step}: ${value}`, key));
-    if (USUAL.some(([name, pattern]) => name === step && pattern.test(value)) || limitOf(step, value).step) shown.set(key, [step, value]);
+    if (!have.has(key)) more.append(new Option(`${step}: ${USUAL.get(key) ?? value}`, key));
+    if (USUAL.has(key) || limitOf(step, value).step) shown.set(key, [step, value]);
   }
 }
 

@@ -58,7 +58,9 @@ document.addEventListener("click", (event) => {
   const link = event.target.closest("#items a[data-name]");
   if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
   event.preventDefault();
-  go(link.href).catch(complain);
+  const url = new URL(location); // with what is chosen in the viewers
+  url.searchParams.set("item", link.dataset.name);
+  go(url.href).catch(complain);
 });
 
 // What was not done when the page was loaded may be done by now.

@@ -13,6 +13,9 @@ export function duration(seconds) {
   return seconds < 5400 ? `${(seconds / 60).toFixed(0)} min` : `${(seconds / 3600).toFixed(1)} h`;
 }
 
+// What a command says of its options, as the form calls them.
+export const namedFields = (text) => text.replace(/(?<![\w-])--([a-z][a-z\d]*(?:-[a-z\d]+)*)/g, (_, name) => `“${name.replaceAll("-", " ")}”`);
+
 export function element(name, text = "", kind = "") {
   const made = document.createElement(name);
   made.textContent = text;

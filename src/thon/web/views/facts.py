@@ -30,7 +30,7 @@ def _facts(record: Any, before: str) -> Iterator[tuple[str, Any]]:
     if not dataclasses.is_dataclass(record):
         return
     if hasattr(record, "__len__") and not isinstance(record, type):
-        yield f"{before}number", len(record)  # pyright: ignore[reportArgumentType]
+        yield f"{before}count", len(record)  # pyright: ignore[reportArgumentType]
     for field in dataclasses.fields(record):
         value = getattr(record, field.name)
         name = f"{before}{field.name}"

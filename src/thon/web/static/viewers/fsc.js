@@ -13,7 +13,7 @@ export async function show(target, view, signal) {
   plot(
     target,
     {
-      title: `Fourier shell correlation: ${found.resolution ? `${number(found.resolution, 3)} Å` : "no resolution"} at 0.143`,
+      title: `Fourier shell correlation: ${found.resolution ? `${number(found.resolution)} Å` : "no resolution"} at 0.143`,
       x: found.frequency,
       xName: "spacing",
       yName: "correlation",
@@ -25,12 +25,12 @@ export async function show(target, view, signal) {
       marks: [
         { y: 0.143, text: "0.143" },
         { y: 0.5, text: "0.5" },
-        ...(best?.["0.143"] ? [{ x: 1 / best["0.143"], text: `${number(best["0.143"], 3)} Å`, colour: 3 }] : []),
+        ...(best?.["0.143"] ? [{ x: 1 / best["0.143"], text: `${number(best["0.143"])} Å`, colour: 3 }] : []),
       ],
     },
     signal,
   );
-  const told = (value) => (value ? `${number(value, 3)} Å` : "not reached");
+  const told = (value) => (value ? `${number(value)} Å` : "not reached");
   target.append(
     facts(Object.entries(found.crossings).map(([name, at]) => [NAMES[name], `${told(at["0.5"])} at 0.5, ${told(at["0.143"])} at 0.143`])),
     element("p", { class: "muted small" }, "What the mask itself correlates shows in the curve with randomised phases, and is taken off the corrected one."),

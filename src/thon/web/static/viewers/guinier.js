@@ -17,7 +17,7 @@ export async function show(target, view, signal) {
   plot(
     target,
     {
-      title: `Guinier plot: B-factor ${number(found.b_factor, 4)} Å²`,
+      title: `Guinier plot: ${found.b_factor ? `B-factor ${number(found.b_factor)} Å²` : "not sharpened"}`,
       x: found.frequency2,
       xName: "squared frequency, 1/Å²",
       yName: "ln amplitude",

@@ -54,5 +54,5 @@ export function mountAll(root = document) {
 }
 
 function complainIn(target, error) {
-  target.replaceChildren(element("p", { class: "notice bad", role: "alert" }, error.text ?? String(error.message ?? error)));
+  target.replaceChildren(element("p", { class: "notice bad lines", role: "alert" }, error.text ?? String(error.message ?? error)));
 }

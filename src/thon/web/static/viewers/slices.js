@@ -13,7 +13,7 @@ export async function show(target, view, signal) {
     y: panel("Across y", "x", "z"),
     x: panel("Across x", "z", "y"),
   };
-  const layout = element("div", { class: "viewer-slices" }, panels.z.holder, panels.x.holder, panels.y.holder, element("div", { class: "viewer-slices-about" }));
+  const layout = element("div", { class: "viewer-planes" }, panels.z.holder, panels.x.holder, panels.y.holder, element("div", { class: "viewer-planes-about" }));
   const about = layout.lastChild;
   const controls = bar();
   target.append(controls, layout);

@@ -11,7 +11,7 @@ export async function show(target, view, signal) {
   const state = stateOf(view, { sort: "", descending: false, where: "", offset: 0, x: view.x ?? "", y: view.y ?? "", plot: false, block: "" });
   const base = () => ({ source: view.source || null, block: state.block || null, where: state.where ? state.where.split(";") : null });
   const rows = () => ({ ...base(), sort: state.sort || null, descending: state.sort ? state.descending : null });
-  const holder = element("div", { class: "scroll viewer-table" });
+  const holder = element("div", { class: "scroll viewer-rows" });
   const told = element("output", { class: "viewer-count", "aria-live": "polite" });
   const picture = element("div", {});
   const controls = bar();
