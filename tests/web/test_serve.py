@@ -152,6 +152,14 @@ def test_one_server_has_a_project(project: Project, serve: Servers) -> None:
     assert "thon serve of" in str(refused.value.got)
 
 
+def test_a_server_that_lives_here_is_not_waited_for(project: Project, serve: Servers) -> None:
+    serve(project.root)
+    begun = time.monotonic()
+    with pytest.raises(StoreError, match="another process has this project"):
+        Site(project.root, run=False).start(wait=60.0)
+    assert time.monotonic() - begun < 10
+
+
 def test_a_server_that_died_elsewhere_is_waited_out(
     project: Project, serve: Servers, monkeypatch: pytest.MonkeyPatch
 ) -> None:

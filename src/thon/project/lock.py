@@ -193,6 +193,12 @@ def owner_of(file: Path) -> str:
     return "" if not said or _is_gone(said) else _words(said)
 
 
+def lives_here(file: Path) -> bool:
+    """Whether the lock's owner is a process of this very machine, and lives."""
+    said = _read(file)
+    return bool(said) and said["machine"] != "" and said["machine"] == _machine() and not _is_gone(said)
+
+
 def _busy(file: Path, said: dict[str, Any]) -> StoreError:
     return StoreError(
         "another process has this project",

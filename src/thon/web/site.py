@@ -26,9 +26,10 @@ from thon.base.errors import InputError, ThonError
 from thon.engine.desk import Desk
 from thon.engine.scheduler.asked import ASKED
 from thon.job.places import MARK, is_project
+from thon.project.lock import lives_here
 from thon.project.project import Project
 from thon.web.faults import AbsentError, ConflictError
-from thon.web.served import Picture, Served
+from thon.web.served import SERVER, Picture, Served
 
 __all__ = ["Served", "ServedProject", "ServedSite", "Site"]
 
@@ -159,7 +160,8 @@ class Site:
         try:
             self._project(name, wait)
         except ThonError as error:
-            if not last and isinstance(error.__cause__, BlockingIOError):
+            alive = lives_here(self.place(name) / ".thon" / SERVER)
+            if not last and isinstance(error.__cause__, BlockingIOError) and not alive:
                 self.say(f"{error.got} has {name}; waiting whether that lives")
                 return False
             if self.single:

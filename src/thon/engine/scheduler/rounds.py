@@ -9,6 +9,7 @@ for as long as its `asked.json` is there, and one that runs without it was stopp
 from __future__ import annotations
 
 import contextlib
+import itertools
 import time
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future
@@ -38,6 +39,9 @@ OWNER = Path(".thon", "scheduler")
 
 LOOKUPS = 2
 """Jobs whose inputs are looked up at the same time."""
+
+LOOKING = 5.0
+"""How long a younger job waits for the inputs of an older one to be looked up, so that the older is first, s."""
 
 LOSSES = 3
 """Processes that may be killed while they look up the inputs of a job, until it is given up."""
@@ -320,6 +324,9 @@ class Scheduler:
             self._turns[name] = turn
         if not turn.needs.done():
             return "its inputs are looked up"
+        older = itertools.takewhile(lambda one: one is not turn, self._turns.values())
+        if any(not one.needs.done() and time.monotonic() - one.since < LOOKING for one in older):
+            return "waits for its turn"
         needs, lane = turn.needs.result(), self._lane(wanted)
         if reason := lane.full(needs):
             return self._stay_or_fall(name, folder, asked, turn, reason)
