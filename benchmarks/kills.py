@@ -168,11 +168,11 @@ def _disturb(project: Project, kills: int, chance: random.Random, toll: Toll) ->
             while _left(project) and runner.poll() is None:
                 if time.monotonic() > deadline:
                     raise SystemExit(f"stuck: {_left(project)}")
-                _pause(chance.uniform(0.05, 2.5), project, runner)
+                _pause(chance.uniform(0.05, 1.0), project, runner)
                 _ask_again(project)
                 _ask_index(project, client)
                 if sum(toll.killed.values()) < kills:
-                    _kill(runner, client, chance, toll)
+                    _kill(project, runner, client, chance, toll)
 
 
 def _pause(seconds: float, project: Project, runner: subprocess.Popen[bytes]) -> None:
@@ -220,31 +220,45 @@ def _ask_index(project: Project, held: list[subprocess.Popen[bytes]]) -> None:
 
 
 def _kill(
-    runner: subprocess.Popen[bytes], client: list[subprocess.Popen[bytes]], chance: random.Random, toll: Toll
+    project: Project,
+    runner: subprocess.Popen[bytes],
+    client: list[subprocess.Popen[bytes]],
+    chance: random.Random,
+    toll: Toll,
 ) -> None:
-    """Kill one of those that are there."""
-    there: dict[str, list[int]] = {}
-    with contextlib.suppress(psutil.Error):
-        front = psutil.Process(runner.pid)
-        there["server" if "serve" in front.cmdline() else "scheduler"] = [runner.pid]
-        for child in front.children(recursive=True):
-            line = " ".join(child.cmdline())
-            kind = "worker" if "thon.job.worker" in line else "pool process" if "multiprocessing.spawn" in line else ""
-            if kind:
-                there.setdefault(kind, []).append(child.pid)
-    for asker in client:
-        if asker.poll() is None:
-            there["client"] = [asker.pid]
-    if not there:
+    """Kill, of those that can be there, one of the kind that was killed least, a moment after it has come."""
+    front = "server" if "serve" in runner.args else "scheduler"
+    kinds = [front, "worker", "pool process", "client"]
+    wanted = min(kinds, key=lambda name: toll.killed[name] + chance.random())
+    deadline = time.monotonic() + 6
+    while not (found := _there(front, runner, client).get(wanted)) and time.monotonic() < deadline:
+        _ask_index(project, client)
+        _pause(0.02, project, runner)
+    _pause(chance.uniform(0, 0.6), project, runner)
+    found = _there(front, runner, client).get(wanted)
+    if not found:
         return
-    # Whoever was killed least so far comes first, so that all get their share.
-    kind = min(there, key=lambda name: toll.killed[name] + chance.random() * 3)
     try:
-        os.kill(chance.choice(there[kind]), signal.SIGKILL)
+        os.kill(chance.choice(found), signal.SIGKILL)
     except ProcessLookupError:
         toll.missed += 1
         return
-    toll.killed[kind] += 1
+    toll.killed[wanted] += 1
+
+
+def _there(front: str, runner: subprocess.Popen[bytes], client: list[subprocess.Popen[bytes]]) -> dict[str, list[int]]:
+    """Processes that are there, by kind."""
+    there: dict[str, list[int]] = {}
+    with contextlib.suppress(psutil.Error):
+        there[front] = [runner.pid]
+        for child in psutil.Process(runner.pid).children(recursive=True):
+            line = " ".join(child.cmdline())
+            if "thon.job.worker" in line:
+                there.setdefault("worker", []).append(child.pid)
+                pool = [one.pid for one in child.children() if "multiprocessing.spawn" in " ".join(one.cmdline())]
+                there.setdefault("pool process", []).extend(pool)
+    there["client"] = [asker.pid for asker in client if asker.poll() is None]
+    return {kind: pids for kind, pids in there.items() if pids}
 
 
 def _left(project: Project) -> list[str]:

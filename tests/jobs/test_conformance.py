@@ -21,6 +21,7 @@ from thon.engine.steps import steps_of
 from thon.job.folder import JobFolder
 from thon.job.registry import listings, load
 from thon.job.spec import JobSpec
+from thon.job.worker import run as run_worker
 from thon.project.project import Project
 
 NAMES = [name for name, entry in listings().items() if entry.module.startswith("thon.jobs.")]
@@ -105,6 +106,13 @@ def content(folder: JobFolder) -> dict[str, bytes]:
     return {str(file.relative_to(folder.outputs)): file.read_bytes() for file in files}
 
 
+@pytest.fixture
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers run here, for to start one takes longer than most of the examples."""
+    monkeypatch.setattr("thon.engine.run.run_local", lambda folder, watch: run_worker(folder))
+
+
+@pytest.mark.usefixtures("in_this_process")
 @pytest.mark.parametrize("name", [name for name in JOBS if name not in OWN_TESTS])
 class TestRun:
     """Jobs that run in a project."""
