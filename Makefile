@@ -37,7 +37,7 @@ demo: $(VENV)/installed ## Simulated movies and a real tilt series become tomogr
 	done
 
 test: lint docs ## Set up, then lint, types, import contracts, documentation and tests
-	$(ONE_THREAD) $(BIN)/pytest -n 3 --dist loadfile
+	$(ONE_THREAD) $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/installed-test
 	$(BIN)/ruff check

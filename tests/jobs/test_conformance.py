@@ -131,6 +131,8 @@ class TestRun:
     def test_kill_9_in_the_middle_leaves_nothing_half_written_and_it_resumes_to_the_same(
         self, name: str, tmp_path: Path
     ) -> None:
+        if name in ("refine3d", "classify2d"):
+            pytest.skip("tests of its own kill it: test_refine_jobs.py, test_class_jobs.py")
         command = typed(name, tmp_path)
         process = subprocess.Popen([sys.executable, "-m", "thon.cli.main", *command, "--quiet"])
         pid = wait_for_worker(tmp_path / "project", name)
