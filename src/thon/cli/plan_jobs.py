@@ -37,12 +37,14 @@ _inputs = click.option(
     "--input", "inputs", multiple=True, metavar="NAME=JOB|FILE", help="What goes in there; may be given again."
 )
 
+_after = click.option("--after", multiple=True, type=JobName(), metavar="JOB", help="Wait for this job too.")
+
 
 @click.command("clone", short_help="Make a new job like an earlier one, with changes")
 @click.argument("job", type=JobName(), metavar="JOB")
 @click.option("--set", "changes", multiple=True, metavar="OPTION=VALUE", help="An option; may be given again.")
 @_inputs
-@click.option("--after", multiple=True, type=JobName(), metavar="JOB", help="Wait for this job too.")
+@_after
 @click.option("--iteration", type=int, help="Begin at this iteration of JOB, where JOB has kept it.")
 @_run
 @on_lane
@@ -83,7 +85,7 @@ def command_clone(
 @click.command("append", short_help="Do what is new, taking over what an earlier job has finished")
 @click.argument("job", type=JobName(), metavar="JOB")
 @_inputs
-@click.option("--after", multiple=True, type=JobName(), metavar="JOB", help="Wait for this job too.")
+@_after
 @_run
 @on_lane
 @in_project
