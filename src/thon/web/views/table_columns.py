@@ -27,7 +27,7 @@ def record_columns(record: Any) -> dict[str, np.ndarray]:
     if isinstance(record, Picks):
         return _pick_columns(record)
     if isinstance(record, TiltSeries):
-        return _tilt_columns(record)
+        return tilt_columns(record)
     raise AbsentError("this record has no table", got=type(record).__name__)
 
 
@@ -69,7 +69,8 @@ def _particle_columns(particles: Particles) -> dict[str, np.ndarray]:
     return found | {label: as_column(values) for label, values in particles.columns.items()}
 
 
-def _tilt_columns(series: TiltSeries) -> dict[str, np.ndarray]:
+def tilt_columns(series: TiltSeries) -> dict[str, np.ndarray]:
+    """Of a tilt series, a row for each image."""
     geometry = series.geometry
     found: dict[str, np.ndarray] = {
         "number": np.arange(1, len(series) + 1),

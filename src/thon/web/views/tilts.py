@@ -19,6 +19,7 @@ from thon.web.views.cache import Cache
 from thon.web.views.open_files import opened, stamp_of
 from thon.web.views.pictures import PICTURE, AskedContrast, Tone, mean_blocks, picture, to_eight_bits
 from thon.web.views.records import ITEM, FoundItem, Item, Source, plain, present
+from thon.web.views.table_columns import tilt_columns
 
 router = APIRouter()
 
@@ -125,23 +126,12 @@ def _shrunk(series: TiltSeries, index: int, size: int) -> tuple[Float[np.ndarray
 
 
 def _columns(series: TiltSeries) -> dict[str, Float[np.ndarray, "tilts"]]:
-    geometry = series.geometry
-    columns = {
-        "tilt": geometry.tilt,
-        "order": series.order.astype(float),
-        "exposure": series.prior_exposure,
-        "shift_y": geometry.shift[:, 0],
-        "shift_x": geometry.shift[:, 1],
-        "axis": geometry.rotation,
-        "x_tilt": geometry.x_tilt,
-        "magnification": geometry.magnification,
-    }
-    if geometry.local is not None:
+    """The numbers of a table of the tilts, and those that only a plot wants."""
+    table = tilt_columns(series)
+    columns = {name: values.astype(float) for name, values in table.items() if name not in ("number", "excluded")}
+    if series.geometry.local is not None:
         columns["local"] = local_rms(series)
     if series.ctf is not None:
-        names = ("defocus_u", "defocus_v", "score", "resolution")
-        columns |= {name: getattr(series.ctf, name) for name in names}
-        columns["astigmatism_angle"] = series.ctf.angle
         columns["defocus_sigma"] = series.ctf.sigma[:, 0]
     return columns
 

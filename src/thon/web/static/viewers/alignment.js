@@ -18,7 +18,7 @@ const PLOTS = [
   ["CTF fit", "correlation", { score: "score" }],
   ["CTF rings to", "Å", { resolution: "rings to" }],
   ["Direction of astigmatism", "°", { astigmatism_angle: "angle" }],
-  ["Exposure before", "e/Å²", { exposure: "exposure" }],
+  ["Exposure before", "e/Å²", { prior_exposure: "exposure" }],
 ];
 
 export async function show(target, view, signal) {
