@@ -5,7 +5,6 @@ As with `thon.engine.forms`, a server calls these at its desk.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from thon.engine.inputs import expand_files, is_job, job_of
 from thon.engine.steps import Step
 from thon.engine.typed_as import cloned, command_of
 from thon.engine.waiting import Changes, add_job, clone, valid_options
-from thon.engine.workflow import Workflow, add_workflow, read_workflow
+from thon.engine.workflow import add_workflow, parse_workflow
 from thon.engine.workflow_export import export, write_workflow
 from thon.job.folder import JobFolder
 from thon.job.plan import Plan
@@ -149,7 +148,7 @@ def workflow_inputs(text: str) -> dict[str, str]:
     Raises:
         InputError: It is none.
     """
-    return _workflow(text).inputs
+    return parse_workflow(text).inputs
 
 
 def place_workflow(root: Path, text: str, given: Mapping[str, Sequence[str]]) -> list[str]:
@@ -164,7 +163,7 @@ def place_workflow(root: Path, text: str, given: Mapping[str, Sequence[str]]) ->
         name: [source if is_job(source) else str(project.root / source) for source in sources]
         for name, sources in given.items()
     }
-    return [_number(folder) for folder in add_workflow(project, _workflow(text), placed, "thon workflow run")]
+    return [_number(folder) for folder in add_workflow(project, parse_workflow(text), placed, "thon workflow run")]
 
 
 def _wants(project: Project, spec: JobSpec, filled: Filled, before: Sequence[str]) -> dict[str, list[str]]:
@@ -196,17 +195,6 @@ def _planned(project: Project, spec: JobSpec, options: Any, filled: Filled) -> d
 def _told(plan: Plan) -> dict[str, Any]:
     names = ("understood", "geometry", "memory", "disk", "seconds")
     return {name: getattr(plan, name) for name in names}
-
-
-def _workflow(text: str) -> Workflow:
-    with tempfile.TemporaryDirectory(prefix="thon-workflow-") as scratch:
-        file = Path(scratch) / "workflow.yaml"
-        file.write_text(text)
-        try:
-            return read_workflow(file)
-        except InputError as error:
-            error.path = None
-            raise
 
 
 def _merged(before: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -71,8 +71,25 @@ def read_workflow(path: Path) -> Workflow:
         InputError: It cannot be read, names what is not there, or its jobs wait for each other in a ring.
     """
     try:
-        workflow = Workflow.model_validate(yaml.safe_load(path.read_text()))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError("this workflow cannot be read", path=path, got=error) from error
+    return parse_workflow(text, path)
+
+
+def parse_workflow(text: str, path: Path | None = None) -> Workflow:
+    """A workflow from YAML, its names and types checked.
+
+    Args:
+        text: The YAML.
+        path: Where it was read, for what is told of mistakes in it.
+
+    Raises:
+        InputError: It is none, names what is not there, or its jobs wait for each other in a ring.
+    """
+    try:
+        workflow = Workflow.model_validate(yaml.safe_load(text))
+    except yaml.YAMLError as error:
         raise InputError("this workflow cannot be read", path=path, got=str(error).replace("\n", " ")) from error
     except ValidationError as error:
         first = error.errors()[0]
