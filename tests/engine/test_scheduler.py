@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,47 +9,26 @@ from pathlib import Path
 
 import pytest
 
+from tests.engine.counting import add, counting_project, until
 from tests.engine.lane_here import LaneHere
 from thon.base.errors import StoreError
-from thon.engine.lanes import local
 from thon.engine.lanes.contract import Ending, Needs
-from thon.engine.lanes.local import LocalLane
 from thon.engine.lanes.options import LaneOptions, Lanes
 from thon.engine.pool import WorkerDiedError
 from thon.engine.scheduler import rounds
 from thon.engine.scheduler.asked import Asked, ask_to_run, ask_with_parents, asked_jobs, asked_of, withdraw, write_asked
 from thon.engine.scheduler.front import Front, run_waiting
-from thon.engine.scheduler.rounds import OWNER, Scheduler
-from thon.engine.scheduler.stop import stop
+from thon.engine.scheduler.rounds import Scheduler
 from thon.engine.slurm.submission import new_submission, write_submission
-from thon.engine.waiting import add_job, prepare, sources_of
+from thon.engine.waiting import prepare
 from thon.job.folder import JobFolder
 from thon.job.machine import now
-from thon.job.record import RunSettings
-from thon.job.registry import load_job
-from thon.project.lock import OwnerLock
 from thon.project.project import Project
-from thon.project.request import Request
-
-JOBS = Path(__file__).parent.parent / "slurm" / "jobs"
 
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
-    monkeypatch.setenv("THON_JOBS", str(JOBS))
-    monkeypatch.setenv("THON_METADATA", "none")
-    (tmp_path / "gates").mkdir()
-    for name, text in (("one", "1"), ("two", "2"), ("bad", "x")):
-        (tmp_path / f"{name}.txt").write_text(text)
-    return Project.create(tmp_path / "project")
-
-
-def add(project: Project, *names: str, after: tuple[str, ...] = (), threads: int = 1, gated: bool = False) -> JobFolder:
-    spec = load_job("count-up-to")
-    options = spec.options(gates=str(project.root.parent / "gates") if gated else "")
-    request = Request(spec, options, {}, RunSettings(threads=threads))
-    files = [str(project.root.parent / f"{name}.txt") for name in names]
-    return add_job(project, request, {"source": sources_of(files, project)}, after)
+    return counting_project(tmp_path, monkeypatch)
 
 
 @dataclass
@@ -98,16 +73,6 @@ class FakeLane:
     def start(self, folder: JobFolder, needs: Needs) -> Fake:
         self.handles[folder.path.name[:4]] = Fake()
         return self.handles[folder.path.name[:4]]
-
-
-def until(condition: Callable[[], object], scheduler: Scheduler | None = None, seconds: float = 30.0) -> None:
-    """Wait for a condition, with rounds meanwhile."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come true"
-        if scheduler is not None:
-            scheduler.round()
-        time.sleep(0.01)
 
 
 def stands(scheduler: Scheduler, job: str) -> tuple[str, str]:
@@ -379,180 +344,3 @@ class TestRounds:
         assert scheduler.status()["J002"].words == "waits for J001"
         assert list(lane.handles) == ["J001"]
         assert asked_of(other) is not None
-
-
-class TestLocalLane:
-    """Room on this machine, in words that a person can follow."""
-
-    @pytest.fixture
-    def lane(self, monkeypatch: pytest.MonkeyPatch) -> LocalLane:
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
-        return LocalLane(LaneOptions(kind="local", cpus=8))
-
-    @pytest.mark.parametrize(
-        ("held", "wanted", "reason"),
-        [
-            ([], Needs(), ""),
-            ([Needs(threads=2)], Needs(threads=6), ""),
-            ([Needs(threads=2)], Needs(threads=7), "waits for CPUs"),
-            ([Needs(threads=2)], Needs(), "waits for CPUs"),
-            ([Needs(gpus=1)], Needs(gpus=1), ""),
-            ([Needs(gpus=1), Needs(gpus=1, threads=1)], Needs(gpus=1), "waits for a GPU"),
-            ([Needs(gpus=1)], Needs(gpus=2), "waits for a GPU"),
-            ([Needs(gpus=2, threads=2)], Needs(threads=6), ""),
-            ([Needs()], Needs(gpus=1), "waits for CPUs"),
-            ([], Needs(threads=99), ""),
-            ([], Needs(gpus=9), ""),
-        ],
-    )
-    def test_room(self, lane: LocalLane, held: list[Needs], wanted: Needs, reason: str) -> None:
-        for needs in held:
-            lane.reserve(needs)
-        assert lane.full(wanted) == reason
-        lane.begin_round()
-        assert lane.full(wanted) == ""
-
-    @pytest.mark.parametrize(("needs", "share"), [(Needs(threads=2), "0.25"), (Needs(gpus=1), "0.5"), (Needs(), "1")])
-    def test_a_job_is_told_its_part_of_the_machine(
-        self, lane: LocalLane, needs: Needs, share: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-    ) -> None:
-        told: dict[str, str] = {}
-
-        def start_worker(folder: JobFolder, *, environment: dict[str, str]) -> subprocess.Popen[bytes]:
-            told.update(environment)
-            return subprocess.Popen(["true"])
-
-        monkeypatch.setattr(local, "start_worker", start_worker)
-        lane.start(JobFolder(tmp_path), needs).wait(10)
-        assert told["THON_SHARE"] == share
-
-    def test_so_many_jobs_at_most(self) -> None:
-        lane = LocalLane(LaneOptions(kind="local", cpus=8, jobs=1))
-        lane.reserve(Needs(threads=1))
-        assert lane.full(Needs(threads=1)) == "waits for one of the 1 jobs that run at most"
-
-
-def shut(project: Project, name: str) -> tuple[Path, Path]:
-    """Shut a gate; the file that tells of one who waits there, and the one that opens it."""
-    gates = project.root.parent / "gates"
-    (gates / f"{name}.shut").touch()
-    return gates / f"{name}.here", gates / name
-
-
-class TestWorkers:
-    """With workers in processes of their own."""
-
-    def test_two_at_once_and_the_scheduler_that_closes_keeps_them_asked_for(self, project: Project) -> None:
-        gates = {name: shut(project, f"{name}.3") for name in ("one", "two")}
-        folders = [add(project, "one", gated=True), add(project, "two", gated=True)]
-        for folder in folders:
-            ask_to_run(folder)
-        lanes = Lanes({"local": LaneOptions(kind="local", cpus=2, price=7.2, currency="EUR")})
-        scheduler = Scheduler(project, lanes)
-        until(lambda: all(here.exists() for here, _ in gates.values()), scheduler)
-        assert {one.state for one in scheduler.status().values()} == {"running"}
-        scheduler.close()
-        assert [folder.state() for folder in folders] == ["interrupted"] * 2
-        assert list(asked_jobs(project)) == ["J001", "J002"]
-        for _, gate in gates.values():
-            gate.touch()
-        scheduler = Scheduler(project, lanes)
-        until(lambda: len(scheduler.codes) == 2, scheduler)
-        assert scheduler.codes == {"J001": 0, "J002": 0}
-        assert asked_jobs(project) == {}
-        record = folders[0].read()
-        assert [run.state for run in record.runs] == ["interrupted", "finished"]
-        assert (record.runs[0].price, record.runs[0].currency) == (7.2, "EUR")
-        said = [event.text for event in folders[0].events() if event.kind == "log"]
-        assert [text.split(" on ")[0] for text in said] == ["from iteration 0", "from iteration 2"]
-
-    def test_kill_nine_of_thon_run_loses_nothing(self, project: Project) -> None:
-        here, gate = shut(project, "two.4")
-        folder = add(project, "one", "two", gated=True)
-        command = [sys.executable, "-m", "thon.cli.main", "run", "-o", str(project.root), "-q"]
-        process = subprocess.Popen(command)
-        try:
-            until(here.exists)
-        finally:
-            process.kill()
-            process.wait()
-        assert asked_of(folder) is not None
-        gate.touch()
-        until(lambda: not folder.is_running())
-        assert subprocess.run(command, check=False).returncode == 0
-        record = folder.read()
-        assert record.state == "finished"
-        assert [folder.output(item).total for item in ("one", "two")] == [counted(1), counted(2)]
-        done = [event.item for event in folder.events() if event.kind == "item_done"]
-        assert sorted(done) == ["one", "two"]
-        assert asked_of(folder) is None
-
-    def test_ctrl_c_of_thon_run_stops_it_for_good(self, project: Project) -> None:
-        here, _ = shut(project, "one.2")
-        folder = add(project, "one", gated=True)
-        process = subprocess.Popen([sys.executable, "-m", "thon.cli.main", "run", "-o", str(project.root), "-q"])
-        try:
-            until(here.exists)
-            process.send_signal(signal.SIGINT)
-            assert process.wait(20) == 130
-        finally:
-            process.kill()
-        assert (folder.state(), asked_of(folder)) == ("interrupted", None)
-
-    def test_who_comes_second_asks_and_follows_and_takes_over(self, project: Project) -> None:
-        here, gate = shut(project, "one.2")
-        folder = add(project, "one", gated=True)
-        events: list[str] = []
-        said: list[str] = []
-        front = Front(
-            Lanes(),
-            lambda *_: None,
-            lambda folder, event: events.append(event.kind),
-            lambda job, text: said.append(text),
-        )
-        command = [sys.executable, "-m", "thon.cli.main", "run", "J001", "-o", str(project.root), "-q"]
-        with OwnerLock.hold(project.root / OWNER, "a server"):
-            second = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-            until(lambda: asked_of(folder) is not None)
-            scheduler = Scheduler(project, Lanes())
-            until(here.exists, scheduler)
-            gate.touch()
-            until(lambda: not scheduler.busy, scheduler)
-            assert second.communicate(timeout=20)[1].startswith("note: another process runs the jobs")
-            assert second.returncode == 0
-        add(project, "two")
-        assert run_waiting(project, [], front).exit_code == 0
-        assert (said, events[-1]) == ([], "finished")
-
-    def test_stop_of_a_job_that_no_scheduler_runs(self, project: Project) -> None:
-        here, _ = shut(project, "one.2")
-        folder = add(project, "one", gated=True)
-        with pytest.raises(StoreError, match="does not run"):
-            stop(project, folder)
-        ask_to_run(folder)
-        assert stop(project, folder) == "is no longer asked for"
-        scheduler = Scheduler(project, Lanes())
-        ask_to_run(folder)
-        until(here.exists, scheduler)
-        assert stop(project, folder) == "is stopped"
-        until(lambda: not scheduler.busy, scheduler)
-        assert folder.state() == "interrupted"
-
-    def test_a_worker_that_is_killed_is_not_begun_again_for_ever(self, project: Project) -> None:
-        here, _ = shut(project, "one.2")
-        folder = add(project, "one", gated=True)
-        ask_to_run(folder)
-        scheduler = Scheduler(project, Lanes())
-        until(here.exists, scheduler)
-        os.kill(next(event.pid for event in folder.events() if event.kind == "started"), signal.SIGKILL)
-        until(lambda: not scheduler.busy, scheduler)
-        assert scheduler.codes == {"J001": 1}
-        assert folder.state() == "failed"
-        assert "killed by SIGKILL" in next(event.message for event in folder.events() if event.kind == "failed")
-        assert [run.state for run in folder.read().runs] == ["killed"]
-
-
-def counted(total: int, iterations: int = 5) -> int:
-    for k in range(1, iterations + 1):
-        total = (3 * total + k) % 1_000_003
-    return total
