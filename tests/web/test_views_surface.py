@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,9 @@ import torch
 
 from tests.web import views_project as made
 from thon.base.errors import InputError
+from thon.data.ctf_zeros import zero_radius, zero_rings
 from thon.ops import ctf as ops
 from thon.web.views.cache import Cache
-from thon.web.views.ctf_theory import zero_radius, zero_rings
 from thon.web.views.spectrum import flattened_spectrum
 from thon.web.views.surface import Surface, sample, surface_net, without_dust
 from thon.web.views.surfaces import packed, suggested_level
@@ -149,6 +150,13 @@ class TestRings:
         crossed = frequency.numpy()[1:][np.diff(np.sign(values)) != 0]
         assert radius == pytest.approx(crossed[: len(radius)].tolist(), abs=1e-5)
         assert len(radius) >= len(crossed) - 2
+
+    @pytest.mark.parametrize("unknown", ["voltage", "cs", "amplitude_contrast"])
+    def test_nothing_is_guessed_where_the_microscope_is_not_known(self, unknown: str) -> None:
+        optics = replace(made.OPTICS, **{unknown: None})
+        assert zero_rings(made.FITTED, optics, 0.2) == []
+        with pytest.raises(ValueError, match="need voltage"):
+            zero_radius(made.FITTED, optics, np.zeros(3), 1)
 
     def test_the_spectrum_has_its_rings_there(self) -> None:
         """White noise through an astigmatic CTF: its spectrum is dark along the rings and bright between them."""

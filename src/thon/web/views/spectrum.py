@@ -10,12 +10,12 @@ from fastapi import APIRouter, Response
 from jaxtyping import Float
 
 from thon.data.ctf import CtfFit
+from thon.data.ctf_zeros import zero_rings
 from thon.data.maps import Picks
 from thon.data.micrograph import CtfMicrograph, Micrograph
 from thon.formats.image_stack import ImageStack
 from thon.web.faults import AbsentError
 from thon.web.views.cache import Cache
-from thon.web.views.ctf_theory import zero_rings
 from thon.web.views.open_files import opened, stamp_of
 from thon.web.views.pictures import PICTURE, AskedContrast, Tone, picture, to_eight_bits
 from thon.web.views.pyramid import low_pass

@@ -1,4 +1,4 @@
-"""Where a CTF is zero, for the rings that are drawn over spectra; the same physics as `thon.ops.ctf`, in numpy."""
+"""Where a CTF is zero, for those who draw rings over spectra and may not load PyTorch, which `thon.ops.ctf` needs."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def zero_rings(
 
     Args:
         ctf: Of the image.
-        optics: Microscope; without voltage or spherical aberration there are no rings.
+        optics: Microscope; where voltage, spherical aberration or amplitude contrast is not known there are no rings.
         finest: Rings that leave this frequency are left out, Å⁻¹.
         directions: Points on each ring, the first one again at the end.
         rings: Most rings.
     """
-    if optics.voltage is None or optics.cs is None:
+    if optics.voltage is None or optics.cs is None or optics.amplitude_contrast is None:
         return []
     azimuth = np.linspace(0, 2 * math.pi, directions)
     found: list[tuple[np.ndarray, np.ndarray]] = []
@@ -48,18 +48,23 @@ def zero_radius(
 
     Args:
         ctf: Of the image.
-        optics: Microscope, with voltage and spherical aberration.
+        optics: Microscope, with voltage, spherical aberration and amplitude contrast.
         azimuth: Anticlockwise from +x, radians.
         number: Of the zero, from 1.
+
+    Raises:
+        ValueError: One of those is not known.
     """
-    wavelength = electron_wavelength(optics.voltage or 300.0)
-    contrast = optics.amplitude_contrast or 0.0
+    voltage, cs, contrast = optics.voltage, optics.cs, optics.amplitude_contrast
+    if voltage is None or cs is None or contrast is None:
+        raise ValueError(f"the zeros of a CTF need voltage, cs and amplitude contrast, not {optics}")
+    wavelength = electron_wavelength(voltage)
     offset = math.atan2(contrast, math.sqrt(1 - contrast**2)) + math.radians(ctf.phase_shift)
     turns = 2 * (azimuth - math.radians(ctf.angle))
     defocus = ctf.defocus + ctf.astigmatism / 2 * np.cos(turns)
     # π λ s² (Δf − ½ Cs λ² s²) + offset = n π is quadratic in s².
     phase = number * math.pi - offset
-    a, b = 0.5 * math.pi * (optics.cs or 0.0) * 1e7 * wavelength**3, math.pi * wavelength * defocus
+    a, b = 0.5 * math.pi * cs * 1e7 * wavelength**3, math.pi * wavelength * defocus
     with np.errstate(invalid="ignore", divide="ignore"):
         root = np.sqrt(b**2 - 4 * a * phase)
         return np.sqrt(2 * phase / (b + root))
