@@ -90,6 +90,16 @@ def test_costs_add_up_runs_and_say_what_has_no_price(priced: Project) -> None:
         assert (first["gpu_seconds"], first["energy"], second["energy"]) == (1800, None, 3.6e6)
 
 
+def test_the_time_of_a_machine_that_several_share_counts_once(priced: Project) -> None:
+    for number, share in (("J001", 0.25), ("J002", 0.75), ("J003", 0.0)):
+        folder = priced.job(number)
+        folder.write(folder.read().model_copy(update={"runs": [run("ada", "2026-11-05", 400, 9.0, share=share)]}))
+    with open_index(priced) as index, index.reading() as connection:
+        (row,) = costs(connection, priced.id, "user")
+        assert (row["jobs"], row["seconds"], row["cost"]) == (3, 400, pytest.approx(1.0))
+        assert [row["seconds"] for row in costs(connection, priced.id, "job")] == [100, 300, 0]
+
+
 def test_sql_reads_and_cannot_write(priced: Project) -> None:
     # A facility's database holds other projects too.
     ours = f"project = '{priced.id}'"

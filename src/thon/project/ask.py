@@ -70,8 +70,11 @@ def costs(connection: Connection, project: str, by: By) -> list[Row]:
     }[by]
     names = ["job", "type"] if by == "job" else [by]
     labelled = [column.label(name) for column, name in zip(groups, names, strict=True)]
-    sums = [func.sum(runs.c[name]).label(name) for name in ("seconds", "cpu_seconds", "gpu_seconds", "energy", "cost")]
-    unpriced = func.sum(case((runs.c.cost.is_(None), runs.c.seconds), else_=0.0)).label("unpriced")
+    # Steps of one session share a machine, whose time counts once.
+    taken = runs.c.seconds * runs.c.share
+    summed = [runs.c[name] for name in ("cpu_seconds", "gpu_seconds", "energy", "cost")]
+    sums = [func.sum(taken).label("seconds"), *(func.sum(column).label(column.name) for column in summed)]
+    unpriced = func.sum(case((runs.c.cost.is_(None), taken), else_=0.0)).label("unpriced")
     number = [jobs.c.number] if by == "job" else []
     query = (
         select(*labelled, func.count(runs.c.job.distinct()).label("jobs"), *sums, unpriced, runs.c.currency)
